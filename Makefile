@@ -1,0 +1,66 @@
+# Delegates only: the extension is built by PGXS, the daemon by CMake, the tests by tests/run.py.
+#   PG_CONFIG=…   the PostgreSQL to build for and test on        SECONDS=N    how long `make demo` runs (default: until Ctrl-C)
+#   LAYERS="…"    only these layers of the tests (tests/run.py --list)
+
+PG_CONFIG ?= pg_config
+PYTHON := /usr/bin/python3
+BUILD := $(CURDIR)/build
+JOBS := $(shell nproc)
+PG_MAKE := $(MAKE) --no-print-directory -C extension PG_CONFIG=$(PG_CONFIG)
+export PG_CONFIG
+
+# $(call daemon,FOLDER,CMAKE OPTIONS): configures once, then builds what changed
+daemon = test -f $(BUILD)/$(1)/build.ninja || cmake -S daemon -B $(BUILD)/$(1) -G Ninja $(2) > /dev/null; \
+         cmake --build $(BUILD)/$(1) -j $(JOBS)
+
+.PHONY: all deps kafka extension daemon test-builds install uninstall demo test soak bench lint format clean
+
+all: extension daemon
+
+deps:
+	@PG_CONFIG=$(PG_CONFIG) docker/deps.sh
+	@tests/kafka/kafka.sh install
+
+extension:
+	@$(PG_MAKE) all
+
+daemon:
+	@$(call daemon,daemon,)
+
+install: all
+	@$(PG_MAKE) install
+	install -D -m 755 $(BUILD)/daemon/topkd $(DESTDIR)/usr/local/bin/topkd
+
+uninstall:
+	@$(PG_MAKE) uninstall
+	rm -f $(DESTDIR)/usr/local/bin/topkd
+
+# The builds that only tests use: sanitizers, the fuzzer, fault points, and flush without its compare-and-set
+test-builds: all
+	@$(PG_MAKE) topk_no_cas.so
+	@$(call daemon,unit,-DTOPKD_TESTS=ON -DTOPKD_FAULT_POINTS=ON)
+	@$(call daemon,asan,-DTOPKD_TESTS=ON -DTOPKD_SANITIZE=address)
+	@$(call daemon,tsan,-DTOPKD_TESTS=ON -DTOPKD_SANITIZE=thread)
+	@CC=clang CXX=clang++ && export CC CXX && $(call daemon,fuzz,-DTOPKD_FUZZ=ON)
+
+demo: deps all
+	@tests/demo/demo.sh $(SECONDS)
+
+test: deps
+	@$(PYTHON) tests/run.py test $(LAYERS)
+
+soak: deps
+	@$(PYTHON) tests/run.py soak $(LAYERS)
+
+bench: deps all
+	@tests/bench/run.sh
+
+lint:
+	@tests/lint.sh
+
+format:
+	@git ls-files '*.cpp' '*.h' | xargs clang-format -i
+
+clean:
+	@$(PG_MAKE) clean
+	rm -rf $(BUILD)
