@@ -25,7 +25,7 @@ struct Cell {
 /// A hash table over an arena. Not thread safe. Its hash is keyed anew in every aggregate: ids are chosen by strangers,
 /// who must not be able to make them collide.
 class Aggregate {
-   public:
+  public:
     Aggregate();
     ~Aggregate();
     Aggregate(Aggregate&&) noexcept;
@@ -54,7 +54,7 @@ class Aggregate {
     /// Empties it; room is kept for the next filling.
     void clear();
 
-   private:
+  private:
     class Table;  // keeps the hash table library out of this header
     std::unique_ptr<Table> table_;
 };

@@ -38,7 +38,7 @@ struct Event {
 /// they stand. Numbers of any size are JSON. Of duplicate members the last counts, whatever the earlier ones were.
 /// "Integer" is JSON's int without fraction and exponent. Null is a wrong type, not an absent member.
 class Decoder {
-   public:
+  public:
     Decoder();
     ~Decoder();
     Decoder(Decoder&&) noexcept;
@@ -48,7 +48,7 @@ class Decoder {
     /// record's bytes go, whichever is first.
     tl::expected<Event, DeadReason> decode(const Record& record);
 
-   private:
+  private:
     class Json;  // keeps the JSON library out of this header
     std::unique_ptr<Json> json_;
 };

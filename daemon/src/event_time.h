@@ -15,7 +15,9 @@ namespace topkd {
 inline constexpr Millis kTimestampBegin{-210'866'803'200'000};
 inline constexpr Millis kTimestampEnd{9'224'318'016'000'000};
 
-constexpr bool in_timestamp_range(Millis time) { return time >= kTimestampBegin && time < kTimestampEnd; }
+constexpr bool in_timestamp_range(Millis time) {
+    return time >= kTimestampBegin && time < kTimestampEnd;
+}
 
 /// Reads an RFC 3339 date-time, by its grammar and nothing wider: "T" (or "t") between date and time, seconds present,
 /// "Z" ("z") or +hh:mm / -hh:mm behind it, any number of fraction digits, of which those beyond milliseconds are cut off

@@ -22,7 +22,7 @@ struct Hour {
 
 /// Hours by time. Reading is thread safe as long as nobody loads.
 class HourMap {
-   public:
+  public:
     /// Adds hours, in any order; hours already known that overlap the new ones give way to them. Holes are allowed.
     /// Returns false, and changes nothing, if an hour is empty (end <= start) or two of the new ones overlap.
     /// Invalidates pointers that find returned.
@@ -39,7 +39,7 @@ class HourMap {
     bool empty() const { return hours_.empty(); }
     void clear() { hours_.clear(); }
 
-   private:
+  private:
     std::vector<Hour> hours_;  // by start, disjoint
 };
 
