@@ -1,0 +1,101 @@
+// Counts the records of a log again and compares with what is stored. Pure: the log's records and the counter's hours are
+// handed in. Every way in which the two can differ ends in one line of text.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "verify_stored.h"
+
+namespace topkd::verify {
+
+/// One record as the verifier's consumer delivered it.
+struct LogRecord {
+    int partition = 0;
+    std::int64_t offset = 0;
+    std::optional<std::int64_t> timestamp;
+    std::optional<std::string_view> key;
+    std::optional<std::string_view> value;
+};
+
+/// Differences: the first ones in words, and how many there are.
+class Differences {
+  public:
+    static constexpr std::size_t kInWords = 20;
+
+    void add(std::string difference) {
+        if (++count_ <= kInWords) {
+            in_words_.push_back(std::move(difference));
+        }
+    }
+    std::uint64_t count() const { return count_; }
+    const std::vector<std::string>& in_words() const { return in_words_; }
+
+  private:
+    std::uint64_t count_ = 0;
+    std::vector<std::string> in_words_;
+};
+
+struct Totals {
+    std::int64_t records = 0;
+    std::int64_t events = 0;  ///< counted or late
+    std::int64_t dead = 0;
+    std::int64_t skipped = 0;
+    std::size_t rows = 0;  ///< (hour, video) pairs
+};
+
+class Recount {
+  public:
+    /// The counter's hours that overlap [since, until), or why they are not known.
+    using HoursOf = std::function<tl::expected<std::vector<HourBounds>, std::string>(Instant since, Instant until)>;
+
+    Recount(Stored stored, HoursOf hours_of);
+
+    /// Counts a record if it lies in a book. Records of a partition come in offset order, each once. Fails only where the
+    /// hours are not known.
+    std::optional<std::string> add(const LogRecord& record);
+
+    /// After the last record of every book: what differs. Call once.
+    Differences compare();
+
+    const Totals& totals() const { return totals_; }
+
+  private:
+    struct PartitionTotals {
+        std::int64_t records = 0;
+        std::int64_t events = 0;
+        std::int64_t dead = 0;
+        Instant last_flush = 0;
+    };
+
+    /// In how many books the record is: more than one after a reset to an earlier offset.
+    std::int64_t books_of(const LogRecord& record) const;
+    void check_fingerprint(const LogRecord& record);
+    void check_limits(const LogRecord& record, Instant time, Instant last_flush);
+    void check_dead(const LogRecord& record, unsigned faults, Instant time, std::vector<DeadLetter>& letters, std::int64_t books);
+    std::optional<std::string> count(std::string_view video_id, Instant time, std::int64_t views);
+    std::optional<std::string> find_hour(Instant time);
+    void compare_books();
+    void compare_dead_letters();
+    void compare_views();
+
+    Stored stored_;
+    HoursOf hours_of_;
+    std::map<Instant, Instant> hours_;  ///< end by start
+    HourBounds current_hour_;           ///< of the record before, where the next one most likely lies as well
+    HourViews* current_views_ = nullptr;
+    std::map<int, PartitionTotals> partitions_;
+    Totals totals_;
+    Differences differences_;
+};
+
+/// The fingerprint of a record as the books keep it (CRC-32C).
+std::uint32_t fingerprint_of(const LogRecord& record);
+
+}  // namespace topkd::verify

@@ -1,0 +1,228 @@
+#include "verify_stored.h"
+
+#include <fmt/format.h>
+#include <libpq-fe.h>
+
+#include <charconv>
+#include <functional>
+#include <string_view>
+
+namespace topkd::verify {
+
+namespace {
+
+struct ClearResult {
+    void operator()(PGresult* result) const { PQclear(result); }
+};
+using Result = std::unique_ptr<PGresult, ClearResult>;
+
+/// One row of a result, by column number.
+class Row {
+  public:
+    Row(const PGresult* result, int row) : result_(result), row_(row) {}
+
+    bool null(int column) const { return PQgetisnull(result_, row_, column) != 0; }
+    std::string_view text(int column) const {
+        return {PQgetvalue(result_, row_, column), static_cast<std::size_t>(PQgetlength(result_, row_, column))};
+    }
+    std::string string(int column) const { return std::string(text(column)); }
+    std::int64_t integer(int column) const {
+        std::int64_t value = 0;
+        const std::string_view digits = text(column);
+        std::from_chars(digits.data(), digits.data() + digits.size(), value);
+        return value;
+    }
+    std::optional<std::int64_t> optional_integer(int column) const {
+        return null(column) ? std::nullopt : std::optional<std::int64_t>(integer(column));
+    }
+    std::optional<std::string> optional_bytes(int column) const {
+        if (null(column)) {
+            return std::nullopt;
+        }
+        std::size_t length = 0;
+        unsigned char* bytes = PQunescapeBytea(reinterpret_cast<const unsigned char*>(PQgetvalue(result_, row_, column)), &length);
+        std::string value(reinterpret_cast<char*>(bytes), length);
+        PQfreemem(bytes);
+        return value;
+    }
+
+  private:
+    const PGresult* result_;
+    int row_;
+};
+
+using OnRow = std::function<void(const Row&)>;
+
+std::string trimmed(std::string text) {
+    while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) {
+        text.pop_back();
+    }
+    return text;
+}
+
+/// Runs one statement and hands its rows over one by one, never holding them all. The error's text, or none.
+std::optional<std::string> query(PGconn* connection, const std::string& sql, const std::vector<std::string>& parameters,
+                                 const OnRow& on_row) {
+    std::vector<const char*> values;
+    for (const std::string& parameter : parameters) {
+        values.push_back(parameter.c_str());
+    }
+    if (PQsendQueryParams(connection, sql.c_str(), static_cast<int>(values.size()), nullptr, values.data(), nullptr, nullptr, 0) == 0) {
+        return trimmed(PQerrorMessage(connection));
+    }
+    PQsetSingleRowMode(connection);
+    std::optional<std::string> error;
+    while (const Result result{PQgetResult(connection)}) {
+        const ExecStatusType status = PQresultStatus(result.get());
+        if (status == PGRES_SINGLE_TUPLE) {
+            on_row(Row(result.get(), 0));
+        } else if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) {
+            error = trimmed(PQresultErrorMessage(result.get()));
+        }
+    }
+    return error;
+}
+
+/// The SQL of an instant in milliseconds.
+std::string millis(std::string_view expression) {
+    return fmt::format("(extract(epoch FROM {}) * 1000)::bigint", expression);
+}
+
+constexpr std::string_view kBookColumns =
+    "partition, start_offset, next_offset, counted + late, dead, skipped, last_offset, last_timestamp_ms, last_crc, coalesce(cluster_id, "
+    "'')";
+
+Book book(const Row& row) {
+    Book result;
+    result.partition = static_cast<int>(row.integer(0));
+    result.start = row.integer(1);
+    result.next = row.integer(2);
+    result.counted_or_late = row.integer(3);
+    result.dead = row.integer(4);
+    result.skipped = row.integer(5);
+    result.last_offset = row.optional_integer(6);
+    result.last_timestamp = row.optional_integer(7);
+    result.last_crc = row.optional_integer(8);
+    result.cluster_id = row.string(9);
+    result.flushed_at = row.integer(10);
+    result.reset_reason = row.string(11);
+    return result;
+}
+
+/// The queries of one snapshot, one after the other; the first error ends it.
+class Snapshot {
+  public:
+    Snapshot(PGconn* connection, const std::string& counter, const std::string& topic)
+        : connection_(connection), counter_(counter), topic_(topic) {}
+
+    tl::expected<Stored, std::string> read() {
+        run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", {}, [](const Row&) {});
+        const std::string hour_table = read_counter();
+        if (!error_ && hour_table.empty()) {
+            error_ = fmt::format("there is no counter \"{}\" that this user may read", counter_);
+        }
+        read_books();
+        read_dead_letters();
+        read_views(hour_table);
+        run("COMMIT", {}, [](const Row&) {});
+        if (error_) {
+            return tl::unexpected(*error_);
+        }
+        return std::move(stored_);
+    }
+
+  private:
+    void run(const std::string& sql, const std::vector<std::string>& parameters, const OnRow& on_row) {
+        if (!error_) {
+            error_ = query(connection_, sql, parameters, on_row);
+        }
+    }
+
+    /// The name of the hour table, quoted and qualified, since search_path has no schema of the user's.
+    std::string read_counter() {
+        std::string hour_table;
+        run(fmt::format("SELECT hour_table::text, {}, {}, {} FROM topk.counter WHERE name = $1", millis("created_at"), millis("max_age"),
+                        millis("max_clock_skew")),
+            {counter_}, [&](const Row& row) {
+                hour_table = row.string(0);
+                stored_.counter_created_at = row.integer(1);
+                stored_.max_age = row.integer(2);
+                stored_.max_clock_skew = row.integer(3);
+            });
+        return hour_table;
+    }
+
+    void read_books() {
+        run(fmt::format(
+                "SELECT {0}, coalesce({1}, 0), '' FROM topk.kafka_progress WHERE counter = $1 AND topic = $2 AND next_offset IS NOT NULL"
+                " UNION ALL SELECT {0}, coalesce({1}, 0), reason FROM topk.progress_history"
+                " WHERE counter = $1 AND topic = $2 AND next_offset IS NOT NULL ORDER BY 1, 2",
+                kBookColumns, millis("flushed_at")),
+            {counter_, topic_}, [&](const Row& row) { stored_.books.push_back(book(row)); });
+        run("SELECT topic FROM topk.kafka_progress WHERE counter = $1 AND topic <> $2 AND next_offset > start_offset"
+            " UNION SELECT topic FROM topk.progress_history WHERE counter = $1 AND topic <> $2 AND next_offset > start_offset ORDER BY 1",
+            {counter_, topic_}, [&](const Row& row) { stored_.other_topics.push_back(row.string(0)); });
+    }
+
+    void read_dead_letters() {
+        run(fmt::format("SELECT partition, \"offset\", reason, payload, {} FROM topk.dead_letter WHERE counter = $1 AND topic = $2",
+                        millis("recorded_at")),
+            {counter_, topic_}, [&](const Row& row) {
+                stored_.dead_letters[{static_cast<int>(row.integer(0)), row.integer(1)}].push_back(
+                    {row.string(2), row.optional_bytes(3), row.integer(4)});
+            });
+    }
+
+    void read_views(const std::string& hour_table) {
+        const auto add = [&](const Row& row) { stored_.hours[row.integer(0)][row.string(1)].stored += row.integer(2); };
+        run(fmt::format("SELECT {}, video_id, views FROM {}", millis("window_start"), hour_table), {}, add);
+        run(fmt::format("SELECT {}, video_id, views FROM topk.late_views WHERE counter = $1", millis("hour_start")), {counter_}, add);
+    }
+
+    PGconn* connection_;
+    const std::string& counter_;
+    const std::string& topic_;
+    Stored stored_;
+    std::optional<std::string> error_;
+};
+
+}  // namespace
+
+void StoredReader::Disconnect::operator()(pg_conn* connection) const {
+    PQfinish(connection);
+}
+
+tl::expected<StoredReader, std::string> StoredReader::connect(const std::string& conninfo) {
+    const char* const keywords[] = {"dbname", "fallback_application_name", "client_encoding", nullptr};
+    const char* const values[] = {conninfo.c_str(), "topkd verify", "UTF8", nullptr};
+    StoredReader reader(PQconnectdbParams(keywords, values, 1));
+    PGconn* connection = reader.connection_.get();
+    if (PQstatus(connection) != CONNECTION_OK) {
+        return tl::unexpected(trimmed(PQerrorMessage(connection)));
+    }
+    if (const auto error = query(connection, "SET search_path = pg_catalog", {}, [](const Row&) {})) {
+        return tl::unexpected(*error);
+    }
+    return reader;
+}
+
+tl::expected<Stored, std::string> StoredReader::read(const std::string& counter, const std::string& topic) {
+    return Snapshot(connection_.get(), counter, topic).read();
+}
+
+tl::expected<std::vector<HourBounds>, std::string> StoredReader::hours(const std::string& counter, Instant since, Instant until) {
+    std::vector<HourBounds> result;
+    const auto error =
+        query(connection_.get(),
+              fmt::format("SELECT {}, {} FROM topk.hours($1, to_timestamp($2::bigint / 1000), to_timestamp($3::bigint / 1000)) ORDER BY 1",
+                          millis("hour_start"), millis("hour_end")),
+              {counter, std::to_string(since), std::to_string(until)}, [&](const Row& row) {
+                  result.push_back({row.integer(0), row.integer(1)});
+              });
+    if (error) {
+        return tl::unexpected(*error);
+    }
+    return result;
+}
+
+}  // namespace topkd::verify
