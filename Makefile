@@ -38,7 +38,7 @@ uninstall:
 # The builds that only tests use: sanitizers, the fuzzer, fault points, and flush without its compare-and-set
 test-builds: all
 	@$(PG_MAKE) topk_no_cas.so
-	@$(call daemon,unit,-DTOPKD_TESTS=ON -DTOPKD_FAULT_POINTS=ON)
+	@$(call daemon,fault,-DTOPKD_TESTS=ON -DTOPKD_FAULT_POINTS=ON)
 	@$(call daemon,asan,-DTOPKD_TESTS=ON -DTOPKD_SANITIZE=address)
 	@$(call daemon,tsan,-DTOPKD_TESTS=ON -DTOPKD_SANITIZE=thread)
 	@CC=clang CXX=clang++ && export CC CXX && $(call daemon,fuzz,-DTOPKD_FUZZ=ON)

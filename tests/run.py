@@ -1,0 +1,175 @@
+#!/usr/bin/python3
+"""Runs the test layers in the order of the data path, cheapest first, and counts them in one closing line.
+
+    run.py test|soak [LAYER...]     run.py --list
+
+Every layer writes build/test-logs/<layer>.log; its tail is printed when it fails. A layer that fails does not stop the
+others. Needs `make deps`; builds what it runs. Seeds and sizes are set by environment (RC_PARAMS, E2E_SEED, E2E_KILLS …).
+"""
+import contextlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD = ROOT / "build"
+LOGS = BUILD / "test-logs"
+PYTHON = "/usr/bin/python3"
+sys.path.insert(0, str(ROOT / "tests/e2e"))
+
+from harness import ports  # noqa: E402
+from harness.cluster import Cluster  # noqa: E402
+
+FUZZ_SECONDS = {"test": 60, "soak": 3600}
+SOAK_ENVIRONMENT = {"E2E_KILLS": "200", "E2E_DATABASE_STOPS": "10", "E2E_BROKER_KILLS": "5", "E2E_EVENTS": "3000000",
+                    "E2E_ZOMBIE_ROUNDS": "3", "E2E_CUTS": "50", "RC_PARAMS": "max_success=2000"}
+# Each suppression has its reason in tests/unit/sanitizers/README.md
+SANITIZER_ENVIRONMENT = {
+    "asan": {"ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks=1",
+             "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+             "LSAN_OPTIONS": f"suppressions={ROOT}/tests/unit/sanitizers/lsan.supp"},
+    "tsan": {"TSAN_OPTIONS": f"halt_on_error=1:suppressions={ROOT}/tests/unit/sanitizers/tsan.supp"},
+}
+
+# (what to count, pattern): the closing lines of the runners
+COUNTS = [
+    ("passed", r"^\[  PASSED  \] (\d+) tests?"), ("failed", r"^\[  FAILED  \] (\d+) tests?, listed"), ("skipped", r"^\[  SKIPPED \] (\d+) tests?, listed"),
+    ("passed", r"^(?:# )?All (\d+) tests passed"), ("failed", r"^(?:# )?(\d+) of \d+ tests failed"),
+    ("passed", r"^Files=\d+, Tests=(\d+)"),
+    ("passed", r"^=*.*?\b(\d+) passed\b.* in "), ("failed", r"^=*.*?\b(\d+) (?:failed|error)\b.* in "), ("skipped", r"^=*.*?\b(\d+) skipped\b.* in "),
+]
+
+
+def run(command, log, **environment):
+    """Appends the command's output to the log; True when it succeeded."""
+    with open(log, "ab") as out:
+        out.write(f"\n$ {shlex.join(map(str, command))}\n".encode())
+        out.flush()
+        return subprocess.run(list(map(str, command)), cwd=ROOT, env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
+                              stdout=out, stderr=subprocess.STDOUT).returncode == 0
+
+
+def count(text):
+    totals = dict(passed=0, failed=0, skipped=0)
+    for line in text.splitlines():
+        for kind, pattern in COUNTS:
+            if found := re.search(pattern, line):
+                totals[kind] += int(found.group(1))
+    return totals
+
+
+@contextlib.contextmanager
+def cluster():
+    """A throwaway server with the extension's files installed; the SQL layers share its shape, not its data."""
+    with tempfile.TemporaryDirectory(prefix="topk-test-") as parent:
+        os.chmod(parent, 0o755)
+        server = Cluster(Path(parent) / "pg", ports.free_port(54400))
+        server.init()
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop("immediate")
+
+
+def as_client(server, database="postgres"):
+    return dict(PGHOST="127.0.0.1", PGPORT=str(server.port), PGUSER="postgres", PGDATABASE=database)
+
+
+def build(log, mode):
+    install = ["make", "-C", "extension", "install"]
+    return run(["make", "test-builds"], log) and run(install if os.geteuid() == 0 else ["sudo", *install], log)
+
+
+def style(log, mode):
+    return run(["tests/lint.sh", "quick"], log)
+
+
+def unit(log, mode):
+    return run([BUILD / "fault/topkd_unit"], log, **(SOAK_ENVIRONMENT if mode == "soak" else {}))
+
+
+def sanitized(kind):
+    return lambda log, mode: run([BUILD / kind / "topkd_unit"], log, **SANITIZER_ENVIRONMENT[kind])
+
+
+def fuzz(log, mode):
+    corpus = BUILD / "fuzz-corpus"
+    corpus.mkdir(parents=True, exist_ok=True)
+    seed = os.environ.get("FUZZ_SEED", "20260607")
+    return run([BUILD / "fuzz/decode_fuzz", f"-max_total_time={FUZZ_SECONDS[mode]}", f"-seed={seed}", "-max_len=2048", "-timeout=5",
+                "-print_final_stats=1", f"-artifact_prefix={LOGS}/", corpus, ROOT / "tests/unit/fuzz/corpus"], log)
+
+
+def regress(log, mode):
+    with cluster() as server:
+        return run(["make", "-C", "extension", "installcheck"], log, **as_client(server))
+
+
+def pgtap(log, mode):
+    with cluster() as server:
+        return run(["psql", "-qXc", "CREATE DATABASE pgtap"], log, **as_client(server)) and run(
+            ["pg_prove", "--ext", ".sql", "tests/pgtap"], log, **as_client(server, "pgtap"))
+
+
+def e2e(log, mode):
+    return run([PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "tests/e2e"], log, **(SOAK_ENVIRONMENT if mode == "soak" else {}))
+
+
+def demo(log, mode):
+    return run(["tests/demo/demo.sh", "20"], log)
+
+
+LAYERS = {"build": build, "style": style, "unit": unit, "asan": sanitized("asan"), "tsan": sanitized("tsan"), "fuzz": fuzz,
+          "regress": regress, "pgtap": pgtap, "e2e": e2e, "demo": demo}
+# Layers that are one check, without a runner that counts
+SINGLE = {"build", "style", "fuzz", "demo"}
+
+
+def run_layer(name, mode):
+    log = LOGS / f"{name}.log"
+    log.unlink(missing_ok=True)
+    started = time.monotonic()
+    good = LAYERS[name](log, mode)
+    text = log.read_text(errors="replace")
+    totals = dict(passed=int(good), failed=int(not good), skipped=0) if name in SINGLE else count(text)
+    if good and not totals["passed"]:
+        good = False
+        text += f"\n{name} executed no test\n"
+    if not good:
+        totals["failed"] = totals["failed"] or 1
+    print(f"{'ok  ' if good else 'FAIL'} {name:8} {totals['passed']:5} passed {totals['failed']:3} failed {totals['skipped']:3} skipped "
+          f"{time.monotonic() - started:7.1f} s", flush=True)
+    if not good:
+        print("\n".join(f"    {line}" for line in text.splitlines()[-60:]), flush=True)
+    return totals
+
+
+def main():
+    if sys.argv[1:2] == ["--list"] or sys.argv[1:2] not in (["test"], ["soak"]):
+        print(__doc__ + "\nlayers: " + " ".join(LAYERS))
+        return 0 if sys.argv[1:2] == ["--list"] else 2
+    mode, wanted = sys.argv[1], sys.argv[2:] or list(LAYERS)
+    if unknown := [name for name in wanted if name not in LAYERS]:
+        print(f"run.py: no layer {unknown}; there are: {' '.join(LAYERS)}", file=sys.stderr)
+        return 2
+    LOGS.mkdir(parents=True, exist_ok=True)
+    totals = dict(passed=0, failed=0, skipped=0)
+    for name in wanted:
+        layer = run_layer(name, mode)
+        totals = {kind: totals[kind] + layer[kind] for kind in totals}
+        if name == "build" and layer["failed"]:
+            break
+    if totals["skipped"]:
+        print(f"\nSKIPPED: {totals['skipped']} tests did not run; see build/test-logs", flush=True)
+    print("\n{passed} passed, {failed} failed, {skipped} skipped".format(**totals), flush=True)
+    return 1 if totals["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
