@@ -16,7 +16,7 @@
 namespace topkd {
 namespace {
 
-constexpr std::size_t kChunkBytes = 64 * 1024;
+constexpr std::size_t kChunkBytes = std::size_t{64} * 1024;
 
 /// A sum in the arena; the id's bytes lie directly behind it.
 struct Entry {
