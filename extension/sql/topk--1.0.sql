@@ -1,0 +1,337 @@
+\echo Use "CREATE EXTENSION topk" to load this file. \quit
+
+-- Everything of version 1.0. Rows of all counters live in the *_data tables, which only the extension's owner may touch;
+-- the C functions write them after checking the caller's right on the counter. The public names are security-barrier
+-- views that show the rows of the counters the current user may read. This script is never edited once released.
+
+CREATE SCHEMA topk;
+COMMENT ON SCHEMA topk IS 'exact Top-K: registry, Kafka offsets, dead letters, late views, and the functions that keep them';
+GRANT USAGE ON SCHEMA topk TO PUBLIC;
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Tables of the extension's owner
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE TABLE topk.counter_data (
+    name text COLLATE "C" PRIMARY KEY CHECK (octet_length(name) BETWEEN 1 AND 40),
+    hour_table regclass NOT NULL UNIQUE,
+    time_zone text NOT NULL,
+    lateness interval NOT NULL,
+    max_clock_skew interval NOT NULL,
+    max_age interval NOT NULL,
+    idle_timeout interval NOT NULL,
+    sealed_through timestamptz NOT NULL DEFAULT '-infinity',
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE topk.counter_data IS 'the counters of this database; read it through topk.counter';
+COMMENT ON COLUMN topk.counter_data.hour_table IS 'the partitioned table of hours; its owner is the counter''s owner';
+COMMENT ON COLUMN topk.counter_data.lateness IS 'how long after its end, in event time, an hour stays open';
+COMMENT ON COLUMN topk.counter_data.max_clock_skew IS 'an event further ahead of the clock is a dead letter';
+COMMENT ON COLUMN topk.counter_data.max_age IS 'an older event is a dead letter';
+COMMENT ON COLUMN topk.counter_data.idle_timeout IS 'silence after which a partition read to its end no longer holds the seal back';
+COMMENT ON COLUMN topk.counter_data.sealed_through IS 'the frontier: every hour that ends at or before it is sealed';
+
+CREATE TABLE topk.access_data (
+    counter text COLLATE "C" NOT NULL REFERENCES topk.counter_data (name),
+    role regrole NOT NULL,
+    privilege text COLLATE "C" NOT NULL CHECK (privilege IN ('read', 'ingest', 'admin')),
+    granted_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (counter, role, privilege)
+);
+COMMENT ON TABLE topk.access_data IS 'privileges given by topk.grant_access; read it through topk.access';
+
+-- Offsets are compared and set in the transaction of the counts. No CHECK ties the books to the offsets: they are
+-- written independently, so that an audit of them can fail.
+CREATE TABLE topk.kafka_progress_data (
+    counter text COLLATE "C" NOT NULL REFERENCES topk.counter_data (name),
+    topic text COLLATE "C" NOT NULL,
+    partition int NOT NULL CHECK (partition >= 0),
+    cluster_id text,
+    group_id text,
+    member text,
+    owner_pid int,
+    owner_backend_start timestamptz,
+    epoch bigint NOT NULL DEFAULT 0,
+    start_offset bigint,
+    next_offset bigint,
+    last_offset bigint,
+    last_timestamp_ms bigint,
+    last_crc bigint CHECK (last_crc BETWEEN 0 AND 4294967295),
+    watermark timestamptz NOT NULL DEFAULT '-infinity',
+    counted bigint NOT NULL DEFAULT 0,
+    late bigint NOT NULL DEFAULT 0,
+    dead bigint NOT NULL DEFAULT 0,
+    skipped bigint NOT NULL DEFAULT 0,
+    lost bigint NOT NULL DEFAULT 0,
+    flushed_at timestamptz,
+    PRIMARY KEY (counter, topic, partition)
+) WITH (fillfactor = 40);
+COMMENT ON TABLE topk.kafka_progress_data IS 'the next offset of every Kafka partition, its owner and its books; read it through topk.kafka_progress';
+COMMENT ON COLUMN topk.kafka_progress_data.epoch IS 'raised by every claim, never lowered: the fence against former owners';
+COMMENT ON COLUMN topk.kafka_progress_data.start_offset IS 'where the books begin; NULL until first claimed';
+COMMENT ON COLUMN topk.kafka_progress_data.next_offset IS 'the offset to read next; NULL until first claimed';
+COMMENT ON COLUMN topk.kafka_progress_data.last_offset IS 'the last record consumed; last_timestamp_ms and last_crc (CRC-32C) are its fingerprint';
+COMMENT ON COLUMN topk.kafka_progress_data.watermark IS 'greatest min(event time, record timestamp, wall clock) seen';
+COMMENT ON COLUMN topk.kafka_progress_data.skipped IS 'offsets that delivered no record: markers, aborted, compacted';
+COMMENT ON COLUMN topk.kafka_progress_data.lost IS 'offsets given up by topk.reset_progress';
+
+CREATE TABLE topk.progress_history_data (
+    LIKE topk.kafka_progress_data,
+    reset_to bigint NOT NULL,
+    reason text NOT NULL,
+    reset_by text NOT NULL,
+    reset_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX progress_history_data_counter_idx ON topk.progress_history_data (counter, topic, partition, reset_at);
+COMMENT ON TABLE topk.progress_history_data IS 'progress rows as they were before topk.reset_progress; read it through topk.progress_history';
+COMMENT ON INDEX topk.progress_history_data_counter_idx IS 'the resets of one partition in order';
+
+CREATE TABLE topk.dead_letter_data (
+    counter text COLLATE "C" NOT NULL,
+    topic text COLLATE "C" NOT NULL,
+    partition int NOT NULL,
+    "offset" bigint NOT NULL,
+    epoch bigint NOT NULL,
+    record_timestamp timestamptz,
+    reason text NOT NULL,
+    key bytea,
+    payload bytea CHECK (octet_length(payload) <= 4096),
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (counter, topic, partition, "offset", epoch)
+);
+COMMENT ON TABLE topk.dead_letter_data IS 'records that could not be counted, with the reason; read it through topk.dead_letter';
+COMMENT ON COLUMN topk.dead_letter_data.record_timestamp IS 'NULL when the record has none, or one before 1970 or after 9999';
+COMMENT ON COLUMN topk.dead_letter_data.payload IS 'the first 4096 bytes of the value; NULL for a null value or when a flood drops payloads';
+
+CREATE TABLE topk.late_views_data (
+    counter text COLLATE "C" NOT NULL,
+    hour_start timestamptz NOT NULL,
+    video_id text COLLATE "C" NOT NULL,
+    views bigint NOT NULL CHECK (views > 0),
+    records bigint NOT NULL CHECK (records > 0),
+    first_seen timestamptz NOT NULL,
+    last_seen timestamptz NOT NULL,
+    PRIMARY KEY (counter, hour_start, video_id)
+);
+COMMENT ON TABLE topk.late_views_data IS 'views that came too late for their hour; read it through topk.late_views';
+
+CREATE TABLE topk.hour_map (
+    counter text COLLATE "C" NOT NULL,
+    hour_start timestamptz NOT NULL,
+    hour_end timestamptz NOT NULL CHECK (hour_end > hour_start),
+    day_start timestamptz NOT NULL,
+    month_start timestamptz NOT NULL,
+    PRIMARY KEY (counter, hour_start)
+);
+COMMENT ON TABLE topk.hour_map IS 'the hours of every day partition made so far, as the time zone data stood then: they win over the calendar of today';
+GRANT SELECT ON topk.hour_map TO PUBLIC;
+
+SELECT pg_extension_config_dump('topk.counter_data', '');
+SELECT pg_extension_config_dump('topk.access_data', '');
+SELECT pg_extension_config_dump('topk.kafka_progress_data', '');
+SELECT pg_extension_config_dump('topk.progress_history_data', '');
+SELECT pg_extension_config_dump('topk.dead_letter_data', '');
+SELECT pg_extension_config_dump('topk.late_views_data', '');
+SELECT pg_extension_config_dump('topk.hour_map', '');
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- The public views
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE VIEW topk.counter WITH (security_barrier) AS
+    SELECT c.name, c.hour_table, c.time_zone, c.lateness, c.max_clock_skew, c.max_age, c.idle_timeout, c.sealed_through, c.created_at
+    FROM topk.counter_data c
+    WHERE has_table_privilege(c.hour_table, 'SELECT')
+       OR EXISTS (SELECT FROM topk.access_data a
+                  WHERE a.counter = c.name AND a.privilege = 'admin' AND pg_has_role(a.role, 'USAGE'));
+COMMENT ON VIEW topk.counter IS 'the counters the current user may read: their tables, time zones, limits and frontiers';
+
+CREATE VIEW topk.kafka_progress WITH (security_barrier) AS
+    SELECT p.* FROM topk.kafka_progress_data p JOIN topk.counter c ON c.name = p.counter;
+COMMENT ON VIEW topk.kafka_progress IS 'the next offset of every Kafka partition, its owner, watermark and books';
+
+CREATE VIEW topk.progress_history WITH (security_barrier) AS
+    SELECT h.* FROM topk.progress_history_data h JOIN topk.counter c ON c.name = h.counter;
+COMMENT ON VIEW topk.progress_history IS 'progress rows as they were before topk.reset_progress, with the reason';
+
+CREATE VIEW topk.dead_letter WITH (security_barrier) AS
+    SELECT d.* FROM topk.dead_letter_data d JOIN topk.counter c ON c.name = d.counter;
+COMMENT ON VIEW topk.dead_letter IS 'records that could not be counted, with the reason';
+
+CREATE VIEW topk.late_views WITH (security_barrier) AS
+    SELECT l.* FROM topk.late_views_data l JOIN topk.counter c ON c.name = l.counter;
+COMMENT ON VIEW topk.late_views IS 'views that came too late for their hour';
+
+CREATE VIEW topk.access WITH (security_barrier) AS
+    SELECT a.* FROM topk.access_data a
+    WHERE pg_has_role(a.role, 'USAGE') OR EXISTS (SELECT FROM topk.counter c WHERE c.name = a.counter);
+COMMENT ON VIEW topk.access IS 'who was given which privilege by topk.grant_access';
+
+GRANT SELECT ON topk.counter, topk.kafka_progress, topk.progress_history, topk.dead_letter, topk.late_views, topk.access TO PUBLIC;
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- What a consumer calls. search_path is pinned because these functions act as the owners of the tables.
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE TYPE topk.flush_late AS (hour_start timestamptz, video_id text, views bigint, records bigint);
+COMMENT ON TYPE topk.flush_late IS 'late views of one (hour, video) in a flush';
+
+CREATE TYPE topk.flush_dead AS (partition int, "offset" bigint, record_timestamp_ms bigint, reason text, key bytea, payload bytea);
+COMMENT ON TYPE topk.flush_dead IS 'a dead letter in a flush; record_timestamp_ms is NULL or -1 when the record has none';
+
+CREATE TYPE topk.flush_progress AS (partition int, epoch bigint, from_offset bigint, to_offset bigint, last_offset bigint,
+                                    last_timestamp_ms bigint, last_crc bigint, watermark timestamptz,
+                                    counted bigint, late bigint, dead bigint, skipped bigint);
+COMMENT ON TYPE topk.flush_progress IS 'how far a flush takes one partition: offsets [from_offset, to_offset), fingerprint of the last record, books';
+
+CREATE FUNCTION topk.claim(counter text, topic text, cluster_id text, group_id text, member text, partition_count int,
+                           partitions int[], log_starts bigint[], log_ends bigint[],
+                           epochs bigint[] DEFAULT NULL, take_over boolean DEFAULT false)
+    RETURNS TABLE (partition int, status text, epoch bigint, next_offset bigint, last_offset bigint, last_timestamp_ms bigint,
+                   last_crc bigint, watermark timestamptz, sealed_through timestamptz, time_zone text, lateness interval,
+                   max_clock_skew interval, max_age interval, idle_timeout interval)
+    AS 'MODULE_PATHNAME', 'topk_claim' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.claim IS 'takes Kafka partitions over for this session, or resumes them when epochs are given; needs ''ingest''';
+
+CREATE FUNCTION topk.flush(counter text, topic text, deltas bytea, late topk.flush_late[], dead topk.flush_dead[], progress topk.flush_progress[])
+    RETURNS timestamptz
+    AS 'MODULE_PATHNAME', 'topk_flush' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.flush IS 'adds deltas, late views and dead letters and advances the offsets they came from, or fails as a whole: TK001 fenced, TK002 sealed; returns the frontier; needs ''ingest''';
+
+CREATE FUNCTION topk.hours(counter text, since timestamptz, until timestamptz)
+    RETURNS TABLE (hour_start timestamptz, hour_end timestamptz, day_start timestamptz, month_start timestamptz)
+    AS 'MODULE_PATHNAME', 'topk_hours' LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED ROWS 1000
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.hours IS 'every hour of the counter that overlaps [since, until), with the day and month it belongs to';
+
+CREATE FUNCTION topk.delta_rows(deltas bytea)
+    RETURNS TABLE (window_start timestamptz, video_id text, views bigint)
+    AS 'MODULE_PATHNAME', 'topk_delta_rows' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE ROWS 20000;
+COMMENT ON FUNCTION topk.delta_rows IS 'decodes the deltas of a flush; 22023 when they are malformed';
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Lists
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION topk.top(span text, k int DEFAULT 10, at timestamptz DEFAULT NULL, counter text DEFAULT 'video_views')
+    RETURNS TABLE (rank bigint, video_id text, views bigint)
+    AS 'MODULE_PATHNAME', 'topk_topk' LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED ROWS 10
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.top IS 'the k most viewed of the hour, day, month or all time that contains "at" (default: now), or of the whole hours of an interval that end with it';
+
+CREATE FUNCTION @extschema@.topk(span text, k int DEFAULT 10, at timestamptz DEFAULT NULL, counter text DEFAULT 'video_views')
+    RETURNS TABLE (rank bigint, video_id text, views bigint)
+    AS 'MODULE_PATHNAME', 'topk_topk' LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED ROWS 10
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION @extschema@.topk IS 'the k most viewed of the hour, day, month or all time that contains "at" (default: now), or of the whole hours of an interval that end with it; the same as topk.top';
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Counters
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION topk.prepare_counter(name text, time_zone text, lateness interval, max_clock_skew interval, max_age interval, idle_timeout interval)
+    RETURNS void
+    AS 'MODULE_PATHNAME', 'topk_prepare_counter' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.prepare_counter IS 'part of topk.create_counter: checks the options and locks the name until the transaction ends';
+
+CREATE FUNCTION topk.register_counter(name text, hour_table regclass, time_zone text, lateness interval, max_clock_skew interval, max_age interval, idle_timeout interval)
+    RETURNS void
+    AS 'MODULE_PATHNAME', 'topk_register_counter' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.register_counter IS 'part of topk.create_counter: enters tables that the caller owns into the registry';
+
+-- Runs with the caller's rights and search_path: the tables go to its current_schema() and belong to it.
+CREATE FUNCTION topk.create_counter(name text DEFAULT 'video_views', time_zone text DEFAULT 'UTC', lateness interval DEFAULT '60 s',
+                                    max_clock_skew interval DEFAULT '5 min', max_age interval DEFAULT '400 days',
+                                    idle_timeout interval DEFAULT '60 s')
+    RETURNS void LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS $create_counter$
+DECLARE
+    home text := pg_catalog.current_schema();
+    hours text := pg_catalog.concat(name, '_hour');
+    late text := pg_catalog.concat(name, '_late');
+    grain text;
+BEGIN
+    PERFORM topk.prepare_counter(name, time_zone, lateness, max_clock_skew, max_age, idle_timeout);
+    IF home IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_schema_name', MESSAGE = 'no schema has been selected to create the counter in',
+            HINT = 'Set search_path to a schema in which you may create tables.';
+    END IF;
+
+    EXECUTE pg_catalog.format('CREATE TABLE %I.%I (window_start pg_catalog.timestamptz NOT NULL, video_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+        views pg_catalog.int8 NOT NULL CHECK (views OPERATOR(pg_catalog.>) 0), PRIMARY KEY (window_start, video_id)) PARTITION BY RANGE (window_start)',
+        home, hours);
+    EXECUTE pg_catalog.format('CREATE INDEX ON %I.%I (window_start, views DESC, video_id)', home, hours);
+    EXECUTE pg_catalog.format('COMMENT ON TABLE %I.%I IS %L', home, hours,
+        pg_catalog.format('views of counter %I by hour and video; one partition a local day', name));
+
+    EXECUTE pg_catalog.format('CREATE TABLE %I.%I (span pg_catalog.text COLLATE pg_catalog."C" NOT NULL CHECK (span IN (''day'', ''month'', ''all_time'')),
+        window_start pg_catalog.timestamptz NOT NULL, video_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+        views pg_catalog.int8 NOT NULL CHECK (views OPERATOR(pg_catalog.>) 0), PRIMARY KEY (span, window_start, video_id)) WITH (fillfactor = 70)',
+        home, late);
+    EXECUTE pg_catalog.format('COMMENT ON TABLE %I.%I IS %L', home, late,
+        pg_catalog.format('views of counter %I that came too late for their hour, kept for the day, month and all time that still took them', name));
+
+    FOREACH grain IN ARRAY '{day,month,all_time}'::pg_catalog.text[] LOOP
+        EXECUTE pg_catalog.format('CREATE TABLE %I.%I (window_start pg_catalog.timestamptz NOT NULL, video_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+            views pg_catalog.int8 NOT NULL CHECK (views OPERATOR(pg_catalog.>) 0), PRIMARY KEY (window_start, video_id)) WITH (fillfactor = 70)',
+            home, pg_catalog.format('%s_%s_rollup', name, grain));
+        EXECUTE pg_catalog.format('COMMENT ON TABLE %I.%I IS %L', home, pg_catalog.format('%s_%s_rollup', name, grain),
+            pg_catalog.format('views of counter %I by video, added up from sealed hours (%s)', name, grain));
+        EXECUTE pg_catalog.format(
+            'CREATE VIEW %1$I.%2$I AS SELECT part.window_start, part.video_id, pg_catalog.sum(part.views)::pg_catalog.int8 AS views FROM (
+                 SELECT window_start, video_id, views FROM %1$I.%3$I
+                 UNION ALL SELECT %4$s, h.video_id, h.views FROM %1$I.%5$I h %6$s
+                 UNION ALL SELECT window_start, video_id, views FROM %1$I.%7$I WHERE span OPERATOR(pg_catalog.=) %8$L) part
+             GROUP BY part.window_start, part.video_id',
+            home, pg_catalog.format('%s_%s', name, grain), pg_catalog.format('%s_%s_rollup', name, grain),
+            CASE grain WHEN 'all_time' THEN '''-infinity''::pg_catalog.timestamptz' ELSE pg_catalog.format('m.%s_start', grain) END,
+            hours,
+            CASE grain WHEN 'all_time' THEN '' ELSE pg_catalog.format(
+                'JOIN topk.hour_map m ON m.counter OPERATOR(pg_catalog.=) %L AND m.hour_start OPERATOR(pg_catalog.=) h.window_start', name) END,
+            late, grain);
+        EXECUTE pg_catalog.format('COMMENT ON VIEW %I.%I IS %L', home, pg_catalog.format('%s_%s', name, grain),
+            pg_catalog.format('exact, live views of counter %I by %s and video: roll-up, hours not rolled up yet, and late views', name,
+                              pg_catalog.replace(grain, '_', ' ')));
+    END LOOP;
+
+    PERFORM topk.register_counter(name, pg_catalog.format('%I.%I', home, hours)::pg_catalog.regclass,
+                                  time_zone, lateness, max_clock_skew, max_age, idle_timeout);
+END
+$create_counter$;
+COMMENT ON FUNCTION topk.create_counter IS 'makes a counter and its tables in the current schema, owned by the caller';
+
+CREATE FUNCTION topk.drop_counter(name text) RETURNS void
+    AS 'MODULE_PATHNAME', 'topk_drop_counter' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.drop_counter IS 'drops a counter with its tables, offsets, dead letters and late views; only its owner may';
+
+CREATE FUNCTION topk.grant_access(role text, privilege text, counter text DEFAULT 'video_views') RETURNS void
+    AS 'MODULE_PATHNAME', 'topk_grant_access' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.grant_access IS 'gives a role ''read'', ''ingest'' or ''admin'' on a counter; for its owner and admins';
+
+CREATE FUNCTION topk.revoke_access(role text, privilege text, counter text DEFAULT 'video_views') RETURNS void
+    AS 'MODULE_PATHNAME', 'topk_revoke_access' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.revoke_access IS 'takes back what topk.grant_access gave';
+
+CREATE FUNCTION topk.reset_progress(counter text, topic text, partition int, next_offset bigint, reason text) RETURNS void
+    AS 'MODULE_PATHNAME', 'topk_reset_progress' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.reset_progress IS 'moves a partition to another offset, fences its owner, and records the loss and the reason; for the counter''s owner and admins';
+
+CREATE FUNCTION topk.status(counter text DEFAULT 'video_views')
+    RETURNS TABLE (topic text, partition int, group_id text, member text, owner_pid int, owner_alive boolean, epoch bigint,
+                   start_offset bigint, next_offset bigint, counted bigint, late bigint, dead bigint, skipped bigint, lost bigint,
+                   watermark timestamptz, flushed_at timestamptz)
+    AS 'MODULE_PATHNAME', 'topk_status' LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED ROWS 16
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.status IS 'one row a partition: its owner, whether that session still lives, offsets, books, watermark and last flush';
+
+CREATE FUNCTION topk.version() RETURNS text
+    AS 'MODULE_PATHNAME', 'topk_version' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION topk.version IS 'the version of the loaded library';

@@ -1,0 +1,37 @@
+// Reading and checking the arguments of SQL functions. Everything here raises 22023 and names the argument.
+#pragma once
+
+#include "delta.h"
+#include "pg.h"
+
+namespace topk {
+
+constexpr std::int64_t kUnixEpochOffsetMicros = (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+
+/// Raises 22023 if the argument is NULL.
+void require_argument(FunctionCallInfo fcinfo, int index, const char* name);
+/// The argument as a palloc'ed C string in the database's encoding. Raises 22023 if it is NULL.
+char* text_argument(FunctionCallInfo fcinfo, int index, const char* name);
+/// As text_argument, and raises 22023 if it is empty.
+char* nonempty_text_argument(FunctionCallInfo fcinfo, int index, const char* name);
+/// The bytes of a bytea argument that is not NULL; they live as long as the call's memory context.
+Bytes bytes_argument(FunctionCallInfo fcinfo, int index);
+/// A finite timestamp. Raises 22023 if it is NULL or infinite.
+TimestampTz instant_argument(FunctionCallInfo fcinfo, int index, const char* name);
+
+/// What a well-formed set of deltas holds.
+struct DeltaSummary {
+    std::uint64_t entries;
+    std::uint32_t hours;
+};
+
+/// Checks all of the deltas: encoding, order, and that the hours are of the years 1 to 9999. Raises 22023.
+DeltaSummary check_deltas(Bytes deltas);
+
+/// Raises 22023 unless the database's encoding is UTF8: video ids are stored as they come.
+void require_utf8_database();
+
+/// Raises 25001 outside READ COMMITTED: every statement of claim and flush must see what was committed before it.
+void require_read_committed(const char* function);
+
+}  // namespace topk

@@ -1,0 +1,84 @@
+// Registry lookup and access checks.
+#include "counter.h"
+
+namespace topk {
+
+namespace {
+
+Statement find_statement = {"SELECT hour_table::oid, time_zone, sealed_through FROM topk.counter_data WHERE name = $1"};
+
+// The role is compared here and not in has_privs_of_role so that one round trip answers.
+Statement access_statement = {
+    "SELECT FROM topk.access_data a WHERE a.counter = $1 AND a.privilege = $2 AND pg_has_role($3, a.role::oid, 'USAGE')"};
+
+}  // namespace
+
+Oid extension_owner() {
+    const Oid schema = get_namespace_oid("topk", false);
+    const Oid owner = relation_owner(get_relname_relid("counter_data", schema));
+    if (!OidIsValid(owner))
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table topk.counter_data does not exist"),
+                        errhint("Run CREATE EXTENSION topk.")));
+    return owner;
+}
+
+Oid relation_owner(Oid relation) {
+    HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+    if (!HeapTupleIsValid(tuple)) return InvalidOid;
+    const Oid owner = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->relowner;
+    ReleaseSysCache(tuple);
+    return owner;
+}
+
+Counter find_counter(const char* name, Snapshot snapshot) {
+    std::uint64_t found = 0;
+    as_user(extension_owner(), [&] { found = run(find_statement, {text_value(name)}, snapshot); });
+    if (found == 0)
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("counter \"%s\" does not exist", name),
+                        errhint("Create it with topk.create_counter.")));
+    Counter counter;
+    counter.name = pstrdup(name);
+    counter.hour_table = DatumGetObjectId(cell(0, 1).value);
+    counter.time_zone = text_cell(0, 2);
+    counter.sealed_through = DatumGetTimestampTz(cell(0, 3).value);
+    counter.owner = relation_owner(counter.hour_table);
+    if (!OidIsValid(counter.owner))
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("the hour table of counter \"%s\" was dropped", name),
+                        errhint("Remove what is left of the counter with topk.drop_counter.")));
+    counter.zone = pg_tzset(counter.time_zone);
+    if (counter.zone == nullptr)
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("time zone \"%s\" of counter \"%s\" is unknown to this server", counter.time_zone, name),
+                        errhint("Install the time zone data the counter was created with.")));
+    return counter;
+}
+
+char* hours_of(const Counter& counter) {
+    return quote_qualified_identifier(get_namespace_name(get_rel_namespace(counter.hour_table)), get_rel_name(counter.hour_table));
+}
+
+char* table_of(const Counter& counter, const char* suffix) {
+    const char* schema = get_namespace_name(get_rel_namespace(counter.hour_table));
+    return quote_qualified_identifier(schema, psprintf("%s%s", counter.name, suffix));
+}
+
+bool has_access(const Counter& counter, const char* privilege, Snapshot snapshot) {
+    const Oid user = GetUserId();
+    if (has_privs_of_role(user, counter.owner)) return true;
+    if (strcmp(privilege, "read") == 0) return pg_class_aclcheck(counter.hour_table, user, ACL_SELECT) == ACLCHECK_OK;
+    std::uint64_t found = 0;
+    as_user(extension_owner(), [&] {
+        found = run(access_statement, {text_value(counter.name), text_value(privilege), oid_value(user)}, snapshot);
+    });
+    return found > 0;
+}
+
+void require_access(const Counter& counter, std::initializer_list<const char*> privileges, Snapshot snapshot) {
+    for (const char* privilege : privileges)
+        if (has_access(counter, privilege, snapshot)) return;
+    ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied for counter \"%s\"", counter.name),
+                    errdetail("Role \"%s\" has no privilege '%s' on it.", GetUserNameFromId(GetUserId(), false), *privileges.begin()),
+                    errhint("The counter's owner can give it with topk.grant_access.")));
+}
+
+}  // namespace topk

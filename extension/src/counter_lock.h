@@ -1,0 +1,23 @@
+// Heavyweight locks of the advisory class under a private tag, held until the transaction ends.
+// Order, for whoever takes several: progress rows (by topic, partition) -> seal -> partitions -> table locks.
+// The queue of a heavyweight lock is fair: a sealer is not starved by a stream of flushes, as with row share locks.
+#pragma once
+
+#include "pg.h"
+
+namespace topk {
+
+/// What a lock of ours protects. Part of the lock's tag: never renumber while servers run.
+enum class LockPurpose : std::uint32_t {
+    kSeal = 1,        ///< the frontier: shared by flushes, exclusive for who moves it
+    kPartitions = 2,  ///< creation of partitions of one counter
+    kProgress = 3,    ///< creation of progress rows of one counter, and which group it has
+    kName = 4,        ///< creation of a counter; the key is a hash of the name, not a table
+};
+
+/// Waits for the lock. key is the hour table, except for kName.
+void lock_counter(Oid key, LockPurpose purpose, LOCKMODE mode);
+/// Takes the lock if it is free.
+bool try_lock_counter(Oid key, LockPurpose purpose, LOCKMODE mode);
+
+}  // namespace topk

@@ -1,0 +1,18 @@
+// Plans on the tables of counters, kept for the session by counter and purpose.
+#pragma once
+
+#include "counter.h"
+#include "statement.h"
+
+namespace topk {
+
+enum class CounterPlan {
+    kAddDeltas,  ///< (deltas bytea)
+    kAddLate,    ///< (late topk.flush_late[], hour_starts timestamptz[], spans text[], window_starts timestamptz[])
+};
+constexpr int kCounterPlans = 2;
+
+/// The statement, valid until the next call. It is made anew when the tables were renamed, moved, or made again.
+Statement& counter_statement(const Counter& counter, CounterPlan plan);
+
+}  // namespace topk

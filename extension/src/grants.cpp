@@ -1,0 +1,98 @@
+// topk.grant_access and topk.revoke_access.
+// 'read' is SELECT on the counter's tables, so it is also a plain GRANT; 'ingest' and 'admin' are rows of the registry
+// that claim, flush and the operator's functions look up.
+#include "arguments.h"
+#include "counter.h"
+
+namespace topk {
+
+namespace {
+
+struct AccessArguments {
+    Oid role;
+    const char* role_name;
+    const char* privilege;
+    const char* counter;
+};
+
+Statement grant_statement = {
+    "INSERT INTO topk.access_data (counter, role, privilege) VALUES ($1, $2::regrole, $3) ON CONFLICT (counter, role, privilege) DO "
+    "NOTHING"};
+Statement revoke_statement = {"DELETE FROM topk.access_data WHERE counter = $1 AND role = $2::regrole AND privilege = $3"};
+
+AccessArguments read_access_arguments(FunctionCallInfo fcinfo) {
+    AccessArguments access;
+    access.role_name = text_argument(fcinfo, 0, "role");
+    access.role = get_role_oid(access.role_name, false);
+    access.privilege = text_argument(fcinfo, 1, "privilege");
+    const auto is = [&](const char* name) { return strcmp(access.privilege, name) == 0; };
+    if (!is("read") && !is("ingest") && !is("admin"))
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("privilege \"%s\" is unknown", access.privilege),
+                        errhint("Use read, ingest or admin.")));
+    access.counter = text_argument(fcinfo, 2, "counter");
+    return access;
+}
+
+/// Every relation of the counter that 'read' opens.
+const char* readable_relations(const Counter& counter) {
+    return psprintf("%s, %s, %s, %s, %s, %s, %s, %s", hours_of(counter), table_of(counter, "_late"), table_of(counter, "_day_rollup"),
+                    table_of(counter, "_month_rollup"), table_of(counter, "_all_time_rollup"), table_of(counter, "_day"),
+                    table_of(counter, "_month"), table_of(counter, "_all_time"));
+}
+
+void hint_at_schema(const Counter& counter, const AccessArguments& access) {
+    const Oid schema = get_rel_namespace(counter.hour_table);
+    if (has_schema_usage(schema, access.role)) return;
+    const char* name = quote_identifier(get_namespace_name(schema));
+    ereport(NOTICE, (errmsg("role \"%s\" cannot reach the counter's tables without USAGE on schema %s", access.role_name, name),
+                     errhint("GRANT USAGE ON SCHEMA %s TO %s;", name, quote_identifier(access.role_name))));
+}
+
+void grant(const Counter& counter, const AccessArguments& access) {
+    if (strcmp(access.privilege, "read") == 0) {
+        as_user(counter.owner, [&] {
+            run_utility(psprintf("GRANT SELECT ON %s TO %s", readable_relations(counter), quote_identifier(access.role_name)));
+        });
+        hint_at_schema(counter, access);
+    }
+    as_user(extension_owner(), [&] {
+        run(grant_statement, {text_value(counter.name), oid_value(access.role), text_value(access.privilege)}, Snapshot::kFresh);
+    });
+}
+
+void revoke(const Counter& counter, const AccessArguments& access) {
+    if (access.role == counter.owner)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("role \"%s\" owns counter \"%s\"", access.role_name, counter.name),
+                        errdetail("An owner's access cannot be revoked.")));
+    if (strcmp(access.privilege, "read") == 0)
+        as_user(counter.owner, [&] {
+            run_utility(psprintf("REVOKE SELECT ON %s FROM %s", readable_relations(counter), quote_identifier(access.role_name)));
+        });
+    as_user(extension_owner(), [&] {
+        run(revoke_statement, {text_value(counter.name), oid_value(access.role), text_value(access.privilege)}, Snapshot::kFresh);
+    });
+}
+
+/// Both functions: the caller must own the counter or administer it.
+void change_access(FunctionCallInfo fcinfo, void (*change)(const Counter&, const AccessArguments&)) {
+    const AccessArguments access = read_access_arguments(fcinfo);
+    with_spi([&] {
+        const Counter counter = find_counter(access.counter, Snapshot::kFresh);
+        require_access(counter, {"admin"}, Snapshot::kFresh);
+        change(counter, access);
+    });
+}
+
+}  // namespace
+
+TOPK_SQL_FUNCTION(topk_grant_access) {
+    change_access(fcinfo, grant);
+    PG_RETURN_VOID();
+}
+
+TOPK_SQL_FUNCTION(topk_revoke_access) {
+    change_access(fcinfo, revoke);
+    PG_RETURN_VOID();
+}
+
+}  // namespace topk

@@ -1,0 +1,16 @@
+// The library's identity. TOPK_VERSION comes from the Makefile, which reads it from topk.control.
+#include "pg.h"
+
+// The macro of PostgreSQL 18 leaves fields out.
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+extern "C" {
+PG_MODULE_MAGIC;
+}
+
+namespace topk {
+
+TOPK_SQL_FUNCTION(topk_version) {
+    PG_RETURN_TEXT_P(cstring_to_text(TOPK_VERSION));
+}
+
+}  // namespace topk

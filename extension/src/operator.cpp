@@ -1,0 +1,92 @@
+// What an operator calls: topk.reset_progress and topk.status.
+#include "arguments.h"
+#include "counter.h"
+
+namespace topk {
+
+namespace {
+
+Statement lock_statement = {"SELECT FROM topk.kafka_progress_data WHERE counter = $1 AND topic = $2 AND partition = $3 FOR UPDATE"};
+
+Statement archive_statement = {
+    "INSERT INTO topk.progress_history_data SELECT p.*, $4, $5, $6, clock_timestamp() FROM topk.kafka_progress_data p"
+    " WHERE p.counter = $1 AND p.topic = $2 AND p.partition = $3"};
+
+// Going forward, the books begin where they ended and open with the offsets given up as lost; going back, they begin
+// at the new offset. The epoch fences the owner; group and watermark stay, since hours sealed stay sealed.
+Statement reset_statement = {
+    "UPDATE topk.kafka_progress_data SET epoch = epoch + 1, cluster_id = NULL, member = NULL, owner_pid = NULL, owner_backend_start = NULL,"
+    "  start_offset = least(next_offset, $4), next_offset = $4, last_offset = NULL, last_timestamp_ms = NULL, last_crc = NULL,"
+    "  counted = 0, late = 0, dead = 0, skipped = 0, lost = greatest($4 - next_offset, 0)"
+    " WHERE counter = $1 AND topic = $2 AND partition = $3"};
+
+// Whether the owning session lives, not only its process id.
+Statement status_statement = {
+    "SELECT p.topic, p.partition, p.group_id, p.member, p.owner_pid,"
+    "  EXISTS (SELECT FROM pg_stat_get_activity(p.owner_pid) a WHERE a.backend_start = p.owner_backend_start), p.epoch, p.start_offset, "
+    "p.next_offset,"
+    "  p.counted, p.late, p.dead, p.skipped, p.lost, p.watermark, p.flushed_at"
+    " FROM topk.kafka_progress_data p WHERE p.counter = $1 ORDER BY p.topic, p.partition"};
+
+struct ResetArguments {
+    const char* counter;
+    const char* topic;
+    std::int32_t partition;
+    std::int64_t next_offset;
+    const char* reason;
+};
+
+ResetArguments read_reset_arguments(FunctionCallInfo fcinfo) {
+    ResetArguments reset;
+    reset.counter = text_argument(fcinfo, 0, "counter");
+    reset.topic = text_argument(fcinfo, 1, "topic");
+    require_argument(fcinfo, 2, "partition");
+    reset.partition = PG_GETARG_INT32(2);
+    require_argument(fcinfo, 3, "next_offset");
+    reset.next_offset = PG_GETARG_INT64(3);
+    if (reset.next_offset < 0)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("argument \"next_offset\" must not be negative")));
+    reset.reason = nonempty_text_argument(fcinfo, 4, "reason");
+    return reset;
+}
+
+void reset_progress(const ResetArguments& reset, const char* user) {
+    const Argument counter = text_value(reset.counter);
+    const Argument topic = text_value(reset.topic);
+    const Argument partition = int4_value(reset.partition);
+    const Argument next_offset = int8_value(reset.next_offset);
+    if (run(lock_statement, {counter, topic, partition}, Snapshot::kFresh) == 0)
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+                        errmsg("counter \"%s\" has no partition %d of topic \"%s\"", reset.counter, reset.partition, reset.topic),
+                        errhint("topk.kafka_progress lists them.")));
+    run(archive_statement, {counter, topic, partition, next_offset, text_value(reset.reason), text_value(user)}, Snapshot::kFresh);
+    run(reset_statement, {counter, topic, partition, next_offset}, Snapshot::kFresh);
+}
+
+}  // namespace
+
+TOPK_SQL_FUNCTION(topk_reset_progress) {
+    const ResetArguments reset = read_reset_arguments(fcinfo);
+    const char* user = GetUserNameFromId(GetUserId(), false);
+    with_spi([&] {
+        const Counter counter = find_counter(reset.counter, Snapshot::kFresh);
+        require_access(counter, {"admin"}, Snapshot::kFresh);
+        as_user(extension_owner(), [&] { reset_progress(reset, user); });
+    });
+    PG_RETURN_VOID();
+}
+
+TOPK_SQL_FUNCTION(topk_status) {
+    const char* name = text_argument(fcinfo, 0, "counter");
+    InitMaterializedSRF(fcinfo, 0);
+    const auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+    with_spi([&] {
+        const Counter counter = find_counter(name, Snapshot::kCaller);
+        require_access(counter, {"read", "admin"}, Snapshot::kCaller);
+        as_user(extension_owner(), [&] { run(status_statement, {text_value(counter.name)}, Snapshot::kCaller); });
+        put_rows(result);
+    });
+    return 0;
+}
+
+}  // namespace topk

@@ -1,0 +1,106 @@
+// Creation of day partitions.
+#include "partition.h"
+
+#include "arguments.h"
+#include "calendar.h"
+#include "counter_lock.h"
+
+namespace topk {
+
+namespace {
+
+Statement store_hours_statement = {
+    "INSERT INTO topk.hour_map (counter, hour_start, hour_end, day_start, month_start)"
+    " SELECT $1, h.hour_start, h.hour_end, $4, $5 FROM unnest($2, $3) h (hour_start, hour_end)"
+    " ON CONFLICT (counter, hour_start) DO NOTHING"};
+
+/// The hours of the partition: those around `start` with its day that come from the same source. Stored and computed
+/// hours never share a partition, since the one of the stored hours may exist already.
+Hours partition_hours(const Counter& counter, TimestampTz start) {
+    constexpr std::int64_t kReach = 2 * USECS_PER_DAY;
+    const Hours hours = load_hours(counter, start - kReach, start + kReach, Snapshot::kFresh);
+    const auto found = std::find_if(hours.begin(), hours.end(), [start](const Hour& hour) { return hour.start == start; });
+    if (found == hours.end())
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("%s is not the start of an hour of counter \"%s\"", timestamptz_to_str(start), counter.name),
+                        errdetail("The counter's time zone is %s.", counter.time_zone), errhint("Take the hours from topk.hours.")));
+    const auto same = [&](const Hour& hour) { return hour.day_start == found->day_start && hour.stored == found->stored; };
+    auto first = found;
+    auto last = found + 1;
+    while (first != hours.begin() && same(*(first - 1))) --first;
+    while (last != hours.end() && same(*last)) ++last;
+    return {first, last};
+}
+
+/// <name>_hour_YYYYMMDD; with _2, _3 ... where a change of time zone data left part of a day in a partition of that name.
+char* partition_name(const Counter& counter, TimestampTz day_start) {
+    const LocalDate date = local_date(counter.zone, (day_start + kUnixEpochOffsetMicros) / USECS_PER_SEC);
+    const Oid schema = get_rel_namespace(counter.hour_table);
+    char* const base = psprintf("%s_hour_%04d%02d%02d", counter.name, date.year, date.month, date.day);
+    char* name = base;
+    for (int copy = 2; OidIsValid(get_relname_relid(name, schema)) && copy < 10; ++copy) name = psprintf("%s_%d", base, copy);
+    return name;
+}
+
+/// An instant, in whole seconds, as a literal that reads the same under every TimeZone and DateStyle.
+char* literal(TimestampTz instant) {
+    pg_tm parts;
+    fsec_t fraction;
+    if (timestamp2tm(instant, nullptr, &parts, &fraction, nullptr, nullptr) != 0)
+        ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("timestamp out of range")));
+    return psprintf("'%04d-%02d-%02d %02d:%02d:%02d+00'", parts.tm_year, parts.tm_mon, parts.tm_mday, parts.tm_hour, parts.tm_min,
+                    parts.tm_sec);
+}
+
+void attach_new_table(const Counter& counter, Hours hours) {
+    const char* schema = get_namespace_name(get_rel_namespace(counter.hour_table));
+    const char* parent = hours_of(counter);
+    const char* child = quote_qualified_identifier(schema, partition_name(counter, hours.front().day_start));
+    run_utility(psprintf("CREATE TABLE %s (LIKE %s INCLUDING ALL) WITH (fillfactor = 70)", child, parent));
+    run_utility(psprintf("ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%s) TO (%s)", parent, child, literal(hours.front().start),
+                         literal(hours.back().end)));
+}
+
+ArrayType* instants(Hours hours, TimestampTz Hour::*member) {
+    auto* values = static_cast<Datum*>(palloc(hours.size() * sizeof(Datum)));
+    std::transform(hours.begin(), hours.end(), values, [member](const Hour& hour) { return TimestampTzGetDatum(hour.*member); });
+    return construct_array(values, static_cast<int>(hours.size()), TIMESTAMPTZOID, sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+}
+
+}  // namespace
+
+bool has_partition(const Counter& counter, TimestampTz start) {
+    Relation table = table_open(counter.hour_table, AccessShareLock);
+    const PartitionKey key = RelationGetPartitionKey(table);
+    const PartitionBoundInfo bounds = RelationGetPartitionDesc(table, true)->boundinfo;
+    bool found = false;
+    if (bounds != nullptr) {
+        Datum value = TimestampTzGetDatum(start);
+        bool equal;
+        const int bound = partition_range_datum_bsearch(key->partsupfunc, key->partcollation, bounds, 1, &value, &equal);
+        found = bounds->indexes[bound + 1] >= 0;
+    }
+    table_close(table, NoLock);
+    return found;
+}
+
+Hour create_partition(const Counter& counter, TimestampTz start) {
+    lock_counter(counter.hour_table, LockPurpose::kPartitions, ExclusiveLock);
+    // Whoever held the lock may have made the partition: forget what the caches knew, and read the map anew.
+    AcceptInvalidationMessages();
+    const Hours hours = partition_hours(counter, start);
+    if (!has_partition(counter, start)) as_user(counter.owner, [&] { attach_new_table(counter, hours); });
+    if (!hours.front().stored)
+        as_user(extension_owner(), [&] {
+            run(store_hours_statement,
+                {text_value(counter.name),
+                 {TIMESTAMPTZARRAYOID, PointerGetDatum(instants(hours, &Hour::start))},
+                 {TIMESTAMPTZARRAYOID, PointerGetDatum(instants(hours, &Hour::end))},
+                 time_value(hours.front().day_start),
+                 time_value(hours.front().month_start)},
+                Snapshot::kFresh);
+        });
+    return *std::find_if(hours.begin(), hours.end(), [start](const Hour& hour) { return hour.start == start; });
+}
+
+}  // namespace topk

@@ -1,0 +1,27 @@
+// Progress rows under contention: creating them, and locking one that a stopped client may hold.
+// A client can stop between executing a flush and ending its transaction; its backend then holds row locks without
+// end. So rows are polled for, and after a while the backend recorded as the row's owner is terminated.
+#pragma once
+
+#include "counter.h"
+#include "pg.h"
+
+namespace topk {
+
+/// A Kafka partition of a counter.
+struct ProgressKey {
+    const char* counter;
+    const char* topic;
+    std::int32_t partition;
+};
+
+/// Locks the row FOR UPDATE. Polls; after two seconds terminates the backend that owns the row if that very session
+/// still lives; ten seconds later raises 55P03. Each poll sees what was committed before it.
+/// Afterwards row 0 of the result holds (epoch, cluster_id, group_id, member, next_offset).
+/// Requires: SPI connected, the extension owner's rights, READ COMMITTED; rows are locked in (topic, partition) order.
+void lock_progress_row(const ProgressKey& key);
+
+/// Takes LockPurpose::kProgress of the counter for this transaction; polls, and raises 55P03 after twelve seconds.
+void lock_progress_creation(const Counter& counter);
+
+}  // namespace topk

@@ -1,0 +1,142 @@
+// topk(span, k, at, counter): the k greatest of a window, views descending, then video id bytewise.
+// Read-only, in the caller's snapshot and with the caller's rights on the tables; only the registry look-up has more.
+// The hour is read in order from its partition's btree; coarser windows add up roll-up, hours and late views.
+#include "arguments.h"
+#include "counter.h"
+#include "hours.h"
+
+namespace topk {
+
+namespace {
+
+constexpr std::int32_t kMaxK = 1000;
+constexpr std::int64_t kMaxTrailingHours = 10000;
+
+struct TopkArguments {
+    const char* span;
+    std::int32_t k;
+    TimestampTz at;
+    const char* counter;
+};
+
+[[noreturn]] void refuse_span(const char* span) {
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("span \"%s\" is unknown", span),
+                    errhint("Use hour, day, month, all_time, or whole hours such as '24 hours' or '7 days', up to %d hours.",
+                            static_cast<int>(kMaxTrailingHours))));
+    pg_unreachable();
+}
+
+/// The hours of an interval of whole hours. A day is 24 hours; months have no fixed number of them.
+std::int64_t parse_trailing_hours(const char* span) {
+    char buffer[256];
+    char* fields[MAXDATEFIELDS];
+    int types[MAXDATEFIELDS];
+    int count, kind;
+    pg_itm_in parts;
+    if (strlen(span) >= MAXDATELEN || ParseDateTime(span, buffer, sizeof(buffer), fields, types, MAXDATEFIELDS, &count) != 0)
+        refuse_span(span);
+    if (DecodeInterval(fields, types, count, INTERVAL_FULL_RANGE, &kind, &parts) != 0 || kind != DTK_DELTA) refuse_span(span);
+    if (parts.tm_year != 0 || parts.tm_mon != 0 || parts.tm_usec % USECS_PER_HOUR != 0) refuse_span(span);
+    const std::int64_t hours = parts.tm_usec / USECS_PER_HOUR + parts.tm_mday * std::int64_t{HOURS_PER_DAY};
+    if (hours < 1 || hours > kMaxTrailingHours) refuse_span(span);
+    return hours;
+}
+
+TopkArguments read_topk_arguments(FunctionCallInfo fcinfo) {
+    TopkArguments arguments;
+    arguments.span = text_argument(fcinfo, 0, "span");
+    require_argument(fcinfo, 1, "k");
+    arguments.k = PG_GETARG_INT32(1);
+    if (arguments.k < 1 || arguments.k > kMaxK)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("k must be from 1 to %d, not %d", kMaxK, arguments.k)));
+    arguments.at = PG_ARGISNULL(2) ? GetCurrentTransactionStartTimestamp() : instant_argument(fcinfo, 2, "at");
+    arguments.counter = text_argument(fcinfo, 3, "counter");
+    return arguments;
+}
+
+/// Runs a query on the counter's tables; its values are known when it is planned, so that partitions are pruned then.
+void read_list(const char* sql, std::initializer_list<Argument> arguments) {
+    std::array<Oid, 4> types = {};
+    std::array<Datum, 4> values = {};
+    std::size_t count = 0;
+    for (const Argument& argument : arguments) {
+        types[count] = argument.type;
+        values[count++] = argument.value;
+    }
+    const int code = SPI_execute_with_args(sql, static_cast<int>(count), types.data(), values.data(), nullptr, true, 0);
+    if (code != SPI_OK_SELECT) elog(ERROR, "could not read a list: %s", SPI_result_code_string(code));
+}
+
+/// Top k of one hour: an index scan that stops after k.
+void read_hour(const Counter& counter, TimestampTz start, std::int32_t k) {
+    read_list(psprintf("SELECT video_id, views FROM %s WHERE window_start = $1 ORDER BY views DESC, video_id LIMIT $2", hours_of(counter)),
+              {time_value(start), int4_value(k)});
+}
+
+/// The k ($2) greatest sums over the rows (video_id, views) of parts.
+const char* greatest_sums(const char* parts) {
+    return psprintf("SELECT video_id, sum(views)::int8 FROM (%s) part GROUP BY video_id ORDER BY 2 DESC, 1 LIMIT $2", parts);
+}
+
+/// Top k of the hours [start, end), without late views.
+void read_trailing(const Counter& counter, const Window& window, std::int32_t k) {
+    const char* parts = psprintf("SELECT video_id, views FROM %s WHERE window_start >= $1 AND window_start < $3", hours_of(counter));
+    read_list(greatest_sums(parts), {time_value(window.start), int4_value(k), time_value(window.end)});
+}
+
+/// Top k of a day or month: what the view of that name holds for the window, but with bounds that prune partitions.
+void read_window(const Counter& counter, const char* span, const Window& window, std::int32_t k) {
+    const char* parts = psprintf(
+        "SELECT video_id, views FROM %s WHERE window_start >= $1 AND window_start < $3"
+        " UNION ALL SELECT video_id, views FROM %s WHERE window_start = $4"
+        " UNION ALL SELECT video_id, views FROM %s WHERE span = '%s' AND window_start = $4",
+        hours_of(counter), table_of(counter, psprintf("_%s_rollup", span)), table_of(counter, "_late"), span);
+    read_list(greatest_sums(parts), {time_value(window.start), int4_value(k), time_value(window.end), time_value(window.label)});
+}
+
+void read_all_time(const Counter& counter, std::int32_t k) {
+    const char* parts = psprintf(
+        "SELECT video_id, views FROM %s UNION ALL SELECT video_id, views FROM %s WHERE window_start = $1"
+        " UNION ALL SELECT video_id, views FROM %s WHERE span = 'all_time' AND window_start = $1",
+        hours_of(counter), table_of(counter, "_all_time_rollup"), table_of(counter, "_late"));
+    read_list(greatest_sums(parts), {time_value(DT_NOBEGIN), int4_value(k)});
+}
+
+void read_span(const TopkArguments& arguments) {
+    const auto is = [&](const char* name) { return strcmp(arguments.span, name) == 0; };
+    const bool named = is("hour") || is("day") || is("month") || is("all_time");
+    const std::int64_t trailing = named ? 0 : parse_trailing_hours(arguments.span);
+    const Counter counter = find_counter(arguments.counter, Snapshot::kCaller);
+    if (is("hour"))
+        read_hour(counter, window_at(counter, Span::kHour, arguments.at, Snapshot::kCaller).start, arguments.k);
+    else if (is("all_time"))
+        read_all_time(counter, arguments.k);
+    else if (named)
+        read_window(counter, arguments.span, window_at(counter, is("day") ? Span::kDay : Span::kMonth, arguments.at, Snapshot::kCaller),
+                    arguments.k);
+    else
+        read_trailing(counter, trailing_hours(counter, trailing, arguments.at, Snapshot::kCaller), arguments.k);
+}
+
+void put_ranked(const ReturnSetInfo* result) {
+    for (std::uint64_t row = 0; row < SPI_tuptable->numvals; ++row) {
+        Datum values[3] = {Int64GetDatum(static_cast<std::int64_t>(row) + 1), cell(row, 1).value, cell(row, 2).value};
+        bool nulls[3] = {};
+        tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+    }
+}
+
+}  // namespace
+
+TOPK_SQL_FUNCTION(topk_topk) {
+    const TopkArguments arguments = read_topk_arguments(fcinfo);
+    InitMaterializedSRF(fcinfo, 0);
+    const auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+    with_spi([&] {
+        read_span(arguments);
+        put_ranked(result);
+    });
+    return 0;
+}
+
+}  // namespace topk
