@@ -1,10 +1,284 @@
 #include "ingest.h"
 
+#include <CLI/Error.hpp>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <memory>
+#include <random>
+#include <thread>
+
+#include "flush_policy.h"
+#include "kafka_source.h"
+#include "options.h"
+#include "pg_sink.h"
+#include "pipeline.h"
+#include "progress_line.h"
+
 namespace topkd {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kFinalFlush{10'000};
+constexpr milliseconds kLeaveGroup{5000};
+constexpr milliseconds kNoTopicYet{3000};  // a topic just created may not be known to every broker
+constexpr std::uint64_t kLeastMemory = 16ull << 20;
+
+struct IngestOptions {
+    std::string db;
+    std::string brokers;
+    std::string topic = "view_events";
+    std::string group;
+    std::string counter = "video_views";
+    milliseconds flush_interval{500};
+    milliseconds startup_timeout{30'000};
+    std::uint64_t memory = 512ull << 20;
+    bool exit_at_end = false;
+    bool take_over = false;
+    std::vector<std::string> kafka;
+};
+
+std::atomic<int> stop_signals = 0;
+
+void on_stop_signal(int) {
+    if (stop_signals.fetch_add(1) > 0) {
+        ::_exit(1);  // asked twice: unflushed records are read again by the next start
+    }
+}
+
+void catch_stop_signals() {
+    struct sigaction action = {};
+    action.sa_handler = on_stop_signal;
+    ::sigaction(SIGTERM, &action, nullptr);
+    ::sigaction(SIGINT, &action, nullptr);
+    std::signal(SIGPIPE, SIG_IGN);
+}
+
+/// Who claims: never the same for two incarnations of a process, so that a resume cannot take an earlier one's epoch.
+std::string member_name() {
+    std::array<char, 256> host{};
+    ::gethostname(host.data(), host.size() - 1);
+    std::random_device random;
+    return fmt::format("{}:{}:{:08x}", host.data(), ::getpid(), random());
+}
+
+int give_up(const std::string& why) {
+    spdlog::error("{}", why);
+    return 1;
+}
+
+/// Tries until it works, fails for good, or the time is over; `attempt` gets the time left and says whether to go on.
+template <typename Attempt>
+auto until_startup_timeout(milliseconds timeout, Attempt attempt) {
+    const auto deadline = std::chrono::steady_clock::now() + timeout;
+    Backoff backoff;
+    for (bool first = true;; first = false) {
+        const auto left = std::chrono::duration_cast<milliseconds>(deadline - std::chrono::steady_clock::now());
+        auto result = attempt(std::clamp(left, milliseconds(1), milliseconds(5000)));
+        if (result || !result.error().passing || left <= milliseconds(0) || stop_signals > 0) {
+            return result;
+        }
+        if (first) {
+            spdlog::warn("{}; trying for {}", result.error().text, format_duration(timeout));
+        }
+        std::this_thread::sleep_for(std::min(backoff.next(), std::max(left, milliseconds(1))));
+    }
+}
+
+tl::expected<void, KafkaStartError> start_sink(PgSink& sink, milliseconds timeout) {
+    return until_startup_timeout(timeout, [&](milliseconds) -> tl::expected<void, KafkaStartError> {
+        auto ready = sink.connect();
+        if (ready) {
+            ready = sink.ensure_counter();
+        }
+        if (!ready) {
+            const SinkError& error = ready.error();
+            return tl::unexpected(KafkaStartError{"database: " + error.message, error.kind == SinkErrorKind::kOutage});
+        }
+        return {};
+    });
+}
+
+tl::expected<TopicShape, KafkaStartError> find_topic(const KafkaSourceConfig& config, milliseconds timeout) {
+    const auto started = std::chrono::steady_clock::now();
+    return until_startup_timeout(timeout, [&](milliseconds left) {
+        auto shape = probe_topic(config, left);
+        if (!shape && shape.error().text.ends_with("does not exist at " + config.brokers) &&
+            std::chrono::steady_clock::now() - started < kNoTopicYet) {
+            shape.error().passing = true;
+        }
+        return shape;
+    });
+}
+
+tl::expected<std::map<Partition, Offset>, KafkaStartError> ends_now(KafkaSource& source, milliseconds timeout) {
+    return until_startup_timeout(timeout, [&](milliseconds) -> tl::expected<std::map<Partition, Offset>, KafkaStartError> {
+        const auto topic = source.describe({});
+        if (!topic) {
+            return tl::unexpected(KafkaStartError{"cannot ask for the topic's end: " + topic.error(), true});
+        }
+        std::map<Partition, Offset> ends;
+        for (std::size_t i = 0; i < topic->log_ends.size(); ++i) {
+            ends[Partition{static_cast<std::int32_t>(i)}] = topic->log_ends[i];
+        }
+        return ends;
+    });
+}
+
+/// librdkafka's close may hang; then the process ends without it, and the broker notices by the session timeout.
+void exit_if_leaving_hangs(std::shared_ptr<std::atomic<bool>> left, int exit_code) {
+    std::thread([left = std::move(left), exit_code] {
+        std::this_thread::sleep_for(kLeaveGroup + milliseconds(1000));
+        if (!*left) {
+            spdlog::warn("leaving the group hangs; exiting without it");
+            spdlog::default_logger()->flush();
+            ::_exit(exit_code);
+        }
+    }).detach();
+}
+
+/// True if everything read was flushed.
+bool drain(Pipeline& pipeline) {
+    const auto deadline = std::chrono::steady_clock::now() + kFinalFlush;
+    pipeline.begin_stop();
+    while (!pipeline.drained() && std::chrono::steady_clock::now() < deadline) {
+        if (pipeline.step() == Pipeline::Status::kFailed) {
+            break;
+        }
+    }
+    return pipeline.drained() && !pipeline.discarded_at_stop();
+}
+
+int run_until_stopped(Pipeline& pipeline) {
+    const SystemClock clock;
+    ProgressLine progress(::isatty(STDERR_FILENO) == 1, clock);
+    Pipeline::Status status = Pipeline::Status::kRunning;
+    while (status == Pipeline::Status::kRunning && stop_signals == 0) {
+        status = pipeline.step();
+        progress.update(pipeline);
+    }
+    if (status == Pipeline::Status::kFailed) {
+        return give_up(pipeline.failure());
+    }
+    if (status == Pipeline::Status::kFinished) {
+        spdlog::info("every partition is at the end it had at the start; {} records read", pipeline.stats().records);
+        return 0;
+    }
+    spdlog::info("stopping");
+    if (!drain(pipeline)) {
+        return give_up("the final flush was not made; nothing is lost: the next start reads those records again");
+    }
+    return 0;
+}
+
+int ingest(const IngestOptions& options) {
+    catch_stop_signals();
+    const std::string member = member_name();
+    PgSink sink({options.db, options.counter, options.topic, member, options.take_over});
+    if (const auto ready = start_sink(sink, options.startup_timeout); !ready) {
+        return give_up(ready.error().text);
+    }
+    KafkaSourceConfig kafka{.brokers = options.brokers,
+                            .topic = options.topic,
+                            .group = options.group,
+                            .client_id = "topkd",
+                            .properties = options.kafka,
+                            .queue_bytes = queue_share(options.memory)};
+    if (kafka.group.empty()) {
+        kafka.group = fmt::format("topkd.{}.{}", sink.database(), options.counter);
+    }
+    sink.set_group(kafka.group);
+    const auto shape = find_topic(kafka, options.startup_timeout);
+    if (!shape) {
+        return give_up(shape.error().text);
+    }
+    auto source = KafkaSource::create(kafka, shape->brokers);
+    if (!source) {
+        return give_up(source.error());
+    }
+    PipelineConfig config{.counter = options.counter,
+                          .topic = options.topic,
+                          .flush_interval = options.flush_interval,
+                          .growing_bytes = growing_share(options.memory),
+                          .heartbeat_interval = (*source)->heartbeat_interval(),
+                          .ends = {}};
+    if (options.exit_at_end) {
+        auto ends = ends_now(**source, options.startup_timeout);
+        if (!ends) {
+            return give_up(ends.error().text);
+        }
+        config.ends = std::move(*ends);
+    }
+    if (const auto subscribed = (*source)->subscribe(); !subscribed) {
+        return give_up("cannot subscribe to " + options.topic + ": " + subscribed.error());
+    }
+    spdlog::info("topic {} with {} partitions, group {}, member {}", options.topic, shape->partitions, kafka.group, member);
+
+    const SystemClock clock;
+    int exit_code = 0;
+    {
+        SinkWorker worker(sink, SinkWorker::Mode::kThread);
+        Pipeline pipeline(**source, worker, clock, std::move(config));
+        exit_code = run_until_stopped(pipeline);
+    }
+    const auto left = std::make_shared<std::atomic<bool>>(false);
+    exit_if_leaving_hangs(left, exit_code);
+    if (!(*source)->leave(kLeaveGroup)) {
+        spdlog::warn("the group could not be left in time; the broker notices by the session timeout");
+    }
+    source->reset();
+    *left = true;
+    return exit_code;
+}
+
+/// What only the whole of the options shows; a usage error, exit code 2.
+void validate(const IngestOptions& options) {
+    for (const std::string& property : options.kafka) {
+        if (const auto refused = refuse_kafka_property(property)) {
+            throw CLI::ValidationError("--kafka", *refused);
+        }
+    }
+    if (options.flush_interval < milliseconds(1)) {
+        throw CLI::ValidationError("--flush-interval", "at least 1ms");
+    }
+    if (options.memory < kLeastMemory) {
+        throw CLI::ValidationError("--memory", "at least " + format_size(kLeastMemory));
+    }
+    if (options.counter.empty() || options.topic.empty()) {
+        throw CLI::ValidationError(options.counter.empty() ? "--counter" : "--topic", "must not be empty");
+    }
+}
+
+}  // namespace
 
 void register_ingest(CLI::App& app, int& exit_code) {
     CLI::App* command = app.add_subcommand("ingest", "Consume a Kafka topic and count its views in PostgreSQL");
-    command->callback([&exit_code] { exit_code = 1; });
+    const auto options = std::make_shared<IngestOptions>();
+    command->add_option("--db", options->db, "libpq connection string or URI; empty: libpq's environment")
+        ->type_name("CONNINFO");
+    command->add_option("--brokers", options->brokers, "host:port[,host:port…] of the Kafka cluster")
+        ->required()
+        ->type_name("LIST");
+    command->add_option("--topic", options->topic, "The topic of view events")->capture_default_str();
+    command->add_option("--group", options->group, "The consumer group [topkd.<database>.<counter>]");
+    command->add_option("--counter", options->counter, "The counter; made with defaults if missing")->capture_default_str();
+    add_duration(*command, "--flush-interval", options->flush_interval, "Time between two flushes");
+    add_size(*command, "--memory", options->memory, "Bound for Kafka's queues, sums and batches together");
+    command->add_flag("--exit-at-end", options->exit_at_end,
+                      "Stop, flushed, at the offsets that were the end at the start");
+    command->add_option("--kafka", options->kafka, "Any librdkafka property, repeatable")->type_name("NAME=VALUE");
+    command->add_flag("--take-over", options->take_over, "Go on with a counter that another group has fed");
+    add_duration(*command, "--startup-timeout", options->startup_timeout,
+                 "How long an unreachable broker or database is tried at the start");
+    command->callback([command, options, &exit_code] {
+        validate(*options);
+        spdlog::info("topkd " TOPKD_VERSION ": {}", effective_configuration(*command));
+        exit_code = ingest(*options);
+    });
 }
 
 }  // namespace topkd

@@ -6,12 +6,8 @@
 #include "ingest.h"
 #include "log.h"
 #include "options.h"
-#if __has_include("produce.h")
 #include "produce.h"
-#endif
-#if __has_include("verify.h")
 #include "verify.h"
-#endif
 
 namespace {
 
@@ -31,12 +27,8 @@ int main(int argc, char** argv) {
 
     int exit_code = 0;
     topkd::register_ingest(app, exit_code);
-#if __has_include("produce.h")
     topkd::register_produce(app, exit_code);
-#endif
-#if __has_include("verify.h")
     topkd::register_verify(app, exit_code);
-#endif
     topkd::prepare_subcommands(app);
     topkd::initialise_log();
 

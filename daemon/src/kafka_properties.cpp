@@ -1,0 +1,90 @@
+#include "kafka_properties.h"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+namespace topkd {
+namespace {
+
+struct Refused {
+    std::string_view name;
+    std::string_view why;
+};
+
+constexpr std::string_view kProtocol = "topkd depends on its own value";
+constexpr std::array kRefused{
+    Refused{"bootstrap.servers", "use --brokers"},
+    Refused{"metadata.broker.list", "use --brokers"},
+    Refused{"group.id", "use --group"},
+    Refused{"enable.auto.commit", kProtocol},
+    Refused{"auto.commit.enable", kProtocol},
+    Refused{"enable.auto.offset.store", kProtocol},
+    Refused{"auto.offset.reset", kProtocol},
+    Refused{"enable.partition.eof", kProtocol},
+    Refused{"partition.assignment.strategy", kProtocol},
+    Refused{"isolation.level", kProtocol},
+    Refused{"queued.max.messages.kbytes", "use --memory"},
+    Refused{"queued.min.messages", "use --memory"},
+    Refused{"fetch.max.bytes", "use --memory"},
+};
+
+/// What librdkafka needs for a message besides its bytes, which queue limits in bytes do not count; rounded up.
+constexpr std::uint64_t kBytesPerMessage = 512;
+
+constexpr std::uint64_t kMebibyte = 1 << 20;
+
+}  // namespace
+
+std::optional<std::string> refuse_kafka_property(const std::string& property) {
+    const std::size_t equals = property.find('=');
+    if (equals == std::string::npos || equals == 0) {
+        return "--kafka takes property=value, not " + property;
+    }
+    const std::string name = property.substr(0, equals);
+    const auto* refused = std::find_if(kRefused.begin(), kRefused.end(), [&](const Refused& r) { return r.name == name; });
+    if (refused == kRefused.end()) {
+        return std::nullopt;
+    }
+    return "--kafka " + name + " cannot be set: " + std::string(refused->why);
+}
+
+std::vector<std::pair<std::string, std::string>> connection_properties(const KafkaSourceConfig& config) {
+    return {{"bootstrap.servers", config.brokers},
+            {"client.id", config.client_id},
+            {"allow.auto.create.topics", "false"},
+            {"log.connection.close", "false"},
+            {"socket.keepalive.enable", "true"},
+            {"reconnect.backoff.max.ms", "5000"}};
+}
+
+std::vector<std::pair<std::string, std::string>> consumer_properties(const KafkaSourceConfig& config, int brokers) {
+    // A quarter of the share for the overhead of small messages, half for queued bytes, and a quarter for the fetches that
+    // were under way when the queue became full, one a broker. librdkafka forwards all partitions to one queue, so its
+    // limits hold for their sum.
+    const std::uint64_t messages = std::clamp<std::uint64_t>(config.queue_bytes / 4 / kBytesPerMessage, 1000, 100'000);
+    const std::uint64_t kbytes = std::clamp<std::uint64_t>(config.queue_bytes / 2 / 1024, 64, 2'097'151);
+    const auto fetches = static_cast<std::uint64_t>(std::max(brokers, 1));
+    const std::uint64_t fetch = std::clamp(config.queue_bytes / 4 / fetches, kMebibyte, 50 * kMebibyte);
+    auto properties = connection_properties(config);
+    properties.insert(properties.end(), {
+        {"group.id", config.group},
+        {"partition.assignment.strategy", "cooperative-sticky"},
+        {"enable.auto.commit", "false"},
+        {"enable.auto.offset.store", "false"},
+        {"auto.offset.reset", "error"},
+        {"enable.partition.eof", "true"},
+        {"isolation.level", "read_committed"},
+        {"check.crcs", "true"},
+        {"topic.metadata.refresh.interval.ms", "10000"},  // new partitions; the default is five minutes
+        {"fetch.wait.max.ms", "100"},                     // a partition just started waits for the fetch under way
+        {"fetch.error.backoff.ms", "100"},
+        {"queued.min.messages", std::to_string(messages)},
+        {"queued.max.messages.kbytes", std::to_string(kbytes)},
+        {"fetch.max.bytes", std::to_string(fetch)},
+        {"max.partition.fetch.bytes", std::to_string(std::min(fetch, kMebibyte))},
+    });
+    return properties;
+}
+
+}  // namespace topkd

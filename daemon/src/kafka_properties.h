@@ -1,0 +1,30 @@
+// The properties that make librdkafka the consumer the protocol needs, and its share of the memory. No librdkafka here.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace topkd {
+
+struct KafkaSourceConfig {
+    std::string brokers;
+    std::string topic;
+    std::string group;
+    std::string client_id;
+    std::vector<std::string> properties;  ///< the user's, "name=value"
+    std::uint64_t queue_bytes = 0;        ///< for everything fetched and not yet delivered
+};
+
+/// Why a --kafka value is not accepted: not "name=value", or a property that correctness or --memory depends on.
+std::optional<std::string> refuse_kafka_property(const std::string& property);
+
+/// For any handle: where the brokers are.
+std::vector<std::pair<std::string, std::string>> connection_properties(const KafkaSourceConfig& config);
+
+/// For the consumer, connection included. Queues are bounded in total, however many partitions and brokers there are.
+std::vector<std::pair<std::string, std::string>> consumer_properties(const KafkaSourceConfig& config, int brokers);
+
+}  // namespace topkd

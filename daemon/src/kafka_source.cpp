@@ -1,0 +1,393 @@
+#include "kafka_source.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+#include "kafka_handle.h"
+
+namespace topkd {
+
+using std::chrono::milliseconds;
+
+namespace {
+
+constexpr int kAskTimeoutMs = 3000;
+constexpr int kSyslogError = 3;
+
+/// librdkafka repeats itself at every attempt to connect; the pipeline logs changes of state instead.
+void log_line(const rd_kafka_t*, int level, const char* facility, const char* text) {
+    const std::string_view name(facility);
+    const bool repeats = name == "FAIL" || name == "ERROR";
+    spdlog::log(level <= kSyslogError && !repeats ? spdlog::level::warn : spdlog::level::debug, "librdkafka {}: {}",
+                facility, text);
+}
+
+bool needs_a_human(rd_kafka_resp_err_t error) {
+    return error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
+           error == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED ||
+           error == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED || error == RD_KAFKA_RESP_ERR__FATAL ||
+           error == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID || error == RD_KAFKA_RESP_ERR_INCONSISTENT_GROUP_PROTOCOL;
+}
+
+bool loses_position(rd_kafka_resp_err_t error) {
+    return error == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET || error == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE ||
+           error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || error == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
+           error == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC;
+}
+
+std::optional<std::string_view> bytes(const void* data, std::size_t size) {
+    if (data == nullptr) {
+        return std::nullopt;
+    }
+    return std::string_view(static_cast<const char*>(data), size);
+}
+
+Record record_of(const rd_kafka_message_t& message) {
+    rd_kafka_timestamp_type_t type = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+    const std::int64_t timestamp = rd_kafka_message_timestamp(&message, &type);
+    Record record{.partition = Partition{message.partition},
+                  .offset = Offset{message.offset},
+                  .timestamp = std::nullopt,
+                  .key = bytes(message.key, message.key_len),
+                  .value = bytes(message.payload, message.len)};
+    if (type != RD_KAFKA_TIMESTAMP_NOT_AVAILABLE && timestamp >= 0) {
+        record.timestamp = Millis{timestamp};
+    }
+    return record;
+}
+
+/// Consumes the error; empty when there was none.
+std::string text_of(rd_kafka_error_t* error) {
+    if (error == nullptr) {
+        return {};
+    }
+    std::string text = rd_kafka_error_string(error);
+    rd_kafka_error_destroy(error);
+    return text;
+}
+
+struct LastError {
+    std::string text;
+};
+
+}  // namespace
+
+tl::expected<TopicShape, KafkaStartError> probe_topic(const KafkaSourceConfig& config, milliseconds timeout) {
+    auto conf = kafka_conf(connection_properties(config), config.properties);
+    if (!conf) {
+        return tl::unexpected(KafkaStartError{conf.error(), false});
+    }
+    LastError last;  // outlives the handle
+    rd_kafka_conf_set_log_cb(conf->get(), log_line);
+    rd_kafka_conf_set_opaque(conf->get(), &last);
+    rd_kafka_conf_set_error_cb(conf->get(), [](rd_kafka_t*, int, const char* reason, void* opaque) {
+        static_cast<LastError*>(opaque)->text = reason;
+    });
+    auto handle = kafka_handle(RD_KAFKA_CONSUMER, std::move(*conf));
+    if (!handle) {
+        return tl::unexpected(KafkaStartError{handle.error(), false});
+    }
+    rd_kafka_topic_t* topic = rd_kafka_topic_new(handle->get(), config.topic.c_str(), nullptr);
+    if (topic == nullptr) {
+        return tl::unexpected(KafkaStartError{"not a topic name: " + config.topic, false});
+    }
+    const rd_kafka_metadata_t* metadata = nullptr;
+    const rd_kafka_resp_err_t error =
+        rd_kafka_metadata(handle->get(), 0, topic, &metadata, static_cast<int>(timeout.count()));
+    rd_kafka_poll(handle->get(), 0);  // serves the error callback
+    rd_kafka_topic_destroy(topic);
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        const std::string text = last.text.empty() ? rd_kafka_err2str(error) : last.text;
+        return tl::unexpected(KafkaStartError{"no broker answers at " + config.brokers + ": " + text, true});
+    }
+    const rd_kafka_metadata_topic_t& found = metadata->topics[0];
+    const TopicShape shape{metadata->broker_cnt, found.partition_cnt};
+    const rd_kafka_resp_err_t topic_error = found.err;
+    rd_kafka_metadata_destroy(metadata);
+    if (topic_error != RD_KAFKA_RESP_ERR_NO_ERROR || shape.partitions == 0) {
+        const bool unknown = topic_error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+                             topic_error == RD_KAFKA_RESP_ERR_NO_ERROR;
+        return tl::unexpected(KafkaStartError{
+            unknown ? fmt::format("the topic {} does not exist at {}", config.topic, config.brokers)
+                    : fmt::format("the topic {} cannot be read: {}", config.topic, rd_kafka_err2str(topic_error)),
+            topic_error == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE});
+    }
+    return shape;
+}
+
+void KafkaSource::HandleDelete::operator()(rd_kafka_t* handle) const {
+    if (rd_kafka_consumer_closed(handle) != 0) {
+        rd_kafka_destroy(handle);
+    } else {
+        rd_kafka_destroy_flags(handle, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    }
+}
+
+KafkaSource::~KafkaSource() = default;
+
+tl::expected<std::unique_ptr<KafkaSource>, std::string> KafkaSource::create(const KafkaSourceConfig& config,
+                                                                            int brokers) {
+    auto conf = kafka_conf(consumer_properties(config, brokers), config.properties);
+    if (!conf) {
+        return tl::unexpected(conf.error());
+    }
+    std::unique_ptr<KafkaSource> source(new KafkaSource(config.topic));
+    rd_kafka_conf_set_log_cb(conf->get(), log_line);
+    rd_kafka_conf_set_opaque(conf->get(), source.get());
+    rd_kafka_conf_set_rebalance_cb(conf->get(), on_rebalance);
+    rd_kafka_conf_set_error_cb(conf->get(), on_error);
+    std::array<char, 32> heartbeat{};
+    std::size_t size = heartbeat.size();
+    if (rd_kafka_conf_get(conf->get(), "heartbeat.interval.ms", heartbeat.data(), &size) == RD_KAFKA_CONF_OK) {
+        source->heartbeat_interval_ = milliseconds(std::stoi(heartbeat.data()));
+    }
+    auto handle = kafka_handle(RD_KAFKA_CONSUMER, std::move(*conf));
+    if (!handle) {
+        return tl::unexpected(handle.error());
+    }
+    source->handle_.reset(handle->release());
+    rd_kafka_poll_set_consumer(source->handle_.get());
+    source->topic_.reset(rd_kafka_topic_new(source->handle_.get(), config.topic.c_str(), nullptr));
+    return source;
+}
+
+tl::expected<void, std::string> KafkaSource::subscribe() {
+    const List topics = list_of({});
+    rd_kafka_topic_partition_list_add(topics.get(), topic_name_.c_str(), RD_KAFKA_PARTITION_UA);
+    if (const rd_kafka_resp_err_t error = rd_kafka_subscribe(handle_.get(), topics.get())) {
+        return tl::unexpected(std::string(rd_kafka_err2str(error)));
+    }
+    return {};
+}
+
+bool KafkaSource::leave(milliseconds timeout) {
+    leaving_ = true;
+    message_.reset();
+    events_.clear();
+    const auto deadline = std::chrono::steady_clock::now() + timeout;
+    const std::unique_ptr<rd_kafka_queue_t, decltype(&rd_kafka_queue_destroy)> queue(rd_kafka_queue_new(handle_.get()),
+                                                                                     rd_kafka_queue_destroy);
+    const std::string error = text_of(rd_kafka_consumer_close_queue(handle_.get(), queue.get()));
+    if (!error.empty()) {
+        spdlog::warn("cannot leave the group: {}", error);
+        return false;
+    }
+    while (rd_kafka_consumer_closed(handle_.get()) == 0) {
+        if (std::chrono::steady_clock::now() >= deadline) {
+            return false;
+        }
+        rd_kafka_queue_poll_callback(queue.get(), 100);
+    }
+    return true;
+}
+
+void KafkaSource::on_rebalance(rd_kafka_t* handle, rd_kafka_resp_err_t kind,
+                               rd_kafka_topic_partition_list_t* partitions, void* opaque) {
+    auto& self = *static_cast<KafkaSource*>(opaque);
+    std::vector<Partition> named;
+    for (int i = 0; i < partitions->cnt; ++i) {
+        named.push_back(Partition{partitions->elems[i].partition});
+    }
+    if (self.leaving_) {
+        kind == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS ? self.acknowledge_assigned() : self.acknowledge_revoked(named);
+    } else if (kind == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
+        self.events_.emplace_back(Assigned{std::move(named)});
+    } else {
+        self.events_.emplace_back(Revoked{std::move(named), rd_kafka_assignment_lost(handle) != 0});
+    }
+    // Makes the poll return now: a record behind the rebalance must not overtake it.
+    rd_kafka_yield(handle);
+}
+
+void KafkaSource::on_error(rd_kafka_t* handle, int error, const char* reason, void* opaque) {
+    auto& self = *static_cast<KafkaSource*>(opaque);
+    const auto code = static_cast<rd_kafka_resp_err_t>(error);
+    if (code == RD_KAFKA_RESP_ERR__FATAL) {
+        std::array<char, 512> text{};
+        rd_kafka_fatal_error(handle, text.data(), text.size());
+        self.events_.emplace_back(SourceTrouble{text.data(), true});
+    } else if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || code == RD_KAFKA_RESP_ERR__AUTHENTICATION) {
+        self.events_.emplace_back(SourceTrouble{reason, false});
+    } else {
+        spdlog::debug("librdkafka {}: {}", rd_kafka_err2name(code), reason);
+    }
+}
+
+SourceEvent KafkaSource::poll(milliseconds timeout) {
+    message_.reset();
+    if (events_.empty()) {
+        message_.reset(rd_kafka_consumer_poll(handle_.get(), static_cast<int>(timeout.count())));
+        if (message_) {
+            return event_of(*message_);  // events of callbacks that ran before wait for the next poll: errors only
+        }
+    }
+    if (events_.empty()) {
+        return Nothing{};
+    }
+    SourceEvent event = std::move(events_.front());
+    events_.pop_front();
+    return event;
+}
+
+SourceEvent KafkaSource::event_of(const rd_kafka_message_t& message) const {
+    if (message.err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        return record_of(message);
+    }
+    if (message.err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+        return EndOfPartition{Partition{message.partition}, Offset{message.offset}};
+    }
+    const std::string text = rd_kafka_message_errstr(&message);
+    if (message.rkt != nullptr && message.partition >= 0 && loses_position(message.err)) {
+        return PartitionTrouble{Partition{message.partition}, text};
+    }
+    return SourceTrouble{text, needs_a_human(message.err)};
+}
+
+KafkaSource::List KafkaSource::list_of(const std::vector<StartAt>& partitions) const {
+    List list(rd_kafka_topic_partition_list_new(static_cast<int>(partitions.size())));
+    for (const StartAt& one : partitions) {
+        rd_kafka_topic_partition_list_add(list.get(), topic_name_.c_str(), raw(one.partition))->offset = raw(one.offset);
+    }
+    return list;
+}
+
+KafkaSource::List KafkaSource::started_among(const std::vector<Partition>& partitions) const {
+    List list = list_of({});
+    for (const Partition partition : partitions) {
+        if (started_.contains(partition)) {
+            rd_kafka_topic_partition_list_add(list.get(), topic_name_.c_str(), raw(partition));
+        }
+    }
+    return list;
+}
+
+void KafkaSource::unassign(const std::vector<Partition>& partitions) {
+    const List list = started_among(partitions);
+    const std::string error = text_of(rd_kafka_incremental_unassign(handle_.get(), list.get()));
+    if (!error.empty()) {
+        spdlog::debug("incremental unassign: {}", error);
+    }
+    for (const Partition partition : partitions) {
+        started_.erase(partition);
+    }
+}
+
+void KafkaSource::acknowledge_assigned() {
+    const List nothing = list_of({});
+    const std::string error = text_of(rd_kafka_incremental_assign(handle_.get(), nothing.get()));
+    if (!error.empty()) {
+        spdlog::warn("the assignment could not be acknowledged: {}", error);
+    }
+}
+
+void KafkaSource::acknowledge_revoked(const std::vector<Partition>& partitions) { unassign(partitions); }
+
+bool KafkaSource::assignment_lost() const { return rd_kafka_assignment_lost(handle_.get()) != 0; }
+
+bool KafkaSource::start(const std::vector<StartAt>& partitions) {
+    std::vector<Partition> named;
+    for (const StartAt& one : partitions) {
+        named.push_back(one.partition);
+    }
+    if (std::any_of(named.begin(), named.end(), [this](Partition p) { return started_.contains(p); })) {
+        unassign(named);
+    }
+    const List list = list_of(partitions);
+    const std::string error = text_of(rd_kafka_incremental_assign(handle_.get(), list.get()));
+    if (!error.empty()) {
+        spdlog::warn("partitions could not be started: {}", error);
+        return false;
+    }
+    started_.insert(named.begin(), named.end());
+    return true;
+}
+
+void KafkaSource::stop(const std::vector<Partition>& partitions) {
+    if (std::any_of(partitions.begin(), partitions.end(), [this](Partition p) { return started_.contains(p); })) {
+        unassign(partitions);
+    }
+}
+
+tl::expected<int, std::string> KafkaSource::ask_partition_count() {
+    const rd_kafka_metadata_t* metadata = nullptr;
+    if (const auto error = rd_kafka_metadata(handle_.get(), 0, topic_.get(), &metadata, kAskTimeoutMs)) {
+        return tl::unexpected(std::string(rd_kafka_err2str(error)));
+    }
+    const std::unique_ptr<const rd_kafka_metadata_t, KafkaDelete> owner(metadata);
+    if (metadata->topic_cnt != 1 || metadata->topics[0].err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        return tl::unexpected(std::string(rd_kafka_err2str(metadata->topics[0].err)));
+    }
+    return metadata->topics[0].partition_cnt;
+}
+
+tl::expected<std::vector<Offset>, std::string> KafkaSource::ask_offsets(const std::vector<Partition>& partitions,
+                                                                        std::int64_t logical) {
+    std::vector<StartAt> asked;
+    for (const Partition partition : partitions) {
+        asked.push_back({partition, Offset{logical}});
+    }
+    // Its timestamps -1 and -2 are ListOffsets' latest (under read_committed: the last stable one) and earliest: one request
+    // a broker instead of one a partition.
+    const List list = list_of(asked);
+    if (const auto error = rd_kafka_offsets_for_times(handle_.get(), list.get(), kAskTimeoutMs)) {
+        return tl::unexpected(std::string(rd_kafka_err2str(error)));
+    }
+    std::vector<Offset> offsets;
+    for (int i = 0; i < list->cnt; ++i) {
+        const rd_kafka_topic_partition_t& answer = list->elems[i];
+        if (answer.err != RD_KAFKA_RESP_ERR_NO_ERROR || answer.offset < 0) {
+            return tl::unexpected(fmt::format("partition {}: {}", answer.partition, rd_kafka_err2str(answer.err)));
+        }
+        offsets.push_back(Offset{answer.offset});
+    }
+    return offsets;
+}
+
+tl::expected<TopicState, std::string> KafkaSource::describe(const std::vector<Partition>& partitions) {
+    TopicState topic;
+    const auto count = ask_partition_count();
+    if (!count) {
+        return tl::unexpected(count.error());
+    }
+    topic.partition_count = *count;
+    char* cluster = rd_kafka_clusterid(handle_.get(), kAskTimeoutMs);
+    if (cluster == nullptr) {
+        return tl::unexpected(std::string("the brokers do not tell their cluster's id"));
+    }
+    topic.cluster_id = cluster;
+    rd_kafka_mem_free(handle_.get(), cluster);
+    std::vector<Partition> asked = partitions;
+    for (int i = 0; partitions.empty() && i < *count; ++i) {
+        asked.push_back(Partition{i});
+    }
+    auto starts = ask_offsets(asked, RD_KAFKA_OFFSET_BEGINNING);
+    auto ends = starts ? ask_offsets(asked, RD_KAFKA_OFFSET_END) : starts;
+    if (!ends) {
+        return tl::unexpected(ends.error());
+    }
+    topic.log_starts = std::move(*starts);
+    topic.log_ends = std::move(*ends);
+    return topic;
+}
+
+void KafkaSource::commit_hint(const std::vector<StartAt>& offsets) {
+    const List list = list_of(offsets);
+    rd_kafka_commit(handle_.get(), list.get(), /*async=*/1);
+}
+
+std::optional<Offset> KafkaSource::known_end(Partition partition) const {
+    std::int64_t low = -1;
+    std::int64_t high = -1;
+    if (rd_kafka_get_watermark_offsets(handle_.get(), topic_name_.c_str(), raw(partition), &low, &high) !=
+            RD_KAFKA_RESP_ERR_NO_ERROR ||
+        high < 0) {
+        return std::nullopt;
+    }
+    return Offset{high};
+}
+
+}  // namespace topkd

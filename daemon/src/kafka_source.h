@@ -1,0 +1,102 @@
+// The consumer group member, on librdkafka's C API. Written for the behaviour of 2.0.2 (Debian 12):
+// - An assignment is acknowledged with an empty incremental assign, which completes the generation at once; partitions are
+//   added later, each at the offset that the database gave.
+// - Starting a partition again is incremental unassign + assign. The new version of the partition makes librdkafka drop
+//   what it had queued, so no record of the old position follows. seek_partitions is not used: its timeout is broken.
+// - A rebalance that waits for our answer takes any incremental call for the answer. That is early at worst: the fence
+//   in the database, not the order of callbacks, keeps the counts right.
+// One thread; see Source for the contract.
+#pragma once
+
+#include <librdkafka/rdkafka.h>
+
+#include <chrono>
+#include <deque>
+#include <memory>
+#include <set>
+#include <string>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "kafka_properties.h"
+#include "source.h"
+
+namespace topkd {
+
+/// Why the start failed: what will not change by waiting, or may.
+struct KafkaStartError {
+    std::string text;
+    bool passing = false;
+};
+
+/// What must be known before the consumer is made.
+struct TopicShape {
+    int brokers = 0;
+    int partitions = 0;
+};
+
+/// Asks for the topic with a short-lived handle.
+tl::expected<TopicShape, KafkaStartError> probe_topic(const KafkaSourceConfig& config,
+                                                      std::chrono::milliseconds timeout);
+
+class KafkaSource final : public Source {
+   public:
+    /// Makes the consumer; it does not join the group before subscribe.
+    static tl::expected<std::unique_ptr<KafkaSource>, std::string> create(const KafkaSourceConfig& config, int brokers);
+    ~KafkaSource() override;
+
+    tl::expected<void, std::string> subscribe();
+    std::chrono::milliseconds heartbeat_interval() const { return heartbeat_interval_; }
+
+    /// Leaves the group, for so long at most; false if the library did not finish. Nothing may be called after it.
+    bool leave(std::chrono::milliseconds timeout);
+
+    SourceEvent poll(std::chrono::milliseconds timeout) override;
+    void acknowledge_assigned() override;
+    void acknowledge_revoked(const std::vector<Partition>& partitions) override;
+    bool assignment_lost() const override;
+    bool start(const std::vector<StartAt>& partitions) override;
+    void stop(const std::vector<Partition>& partitions) override;
+    tl::expected<TopicState, std::string> describe(const std::vector<Partition>& partitions) override;
+    void commit_hint(const std::vector<StartAt>& offsets) override;
+    std::optional<Offset> known_end(Partition partition) const override;
+
+   private:
+    struct HandleDelete {
+        void operator()(rd_kafka_t* handle) const;
+    };
+    struct TopicDelete {
+        void operator()(rd_kafka_topic_t* topic) const { rd_kafka_topic_destroy(topic); }
+    };
+    struct MessageDelete {
+        void operator()(rd_kafka_message_t* message) const { rd_kafka_message_destroy(message); }
+    };
+    struct ListDelete {
+        void operator()(rd_kafka_topic_partition_list_t* list) const { rd_kafka_topic_partition_list_destroy(list); }
+    };
+    using List = std::unique_ptr<rd_kafka_topic_partition_list_t, ListDelete>;
+
+    explicit KafkaSource(std::string topic) : topic_name_(std::move(topic)) {}
+    static void on_rebalance(rd_kafka_t* handle, rd_kafka_resp_err_t kind, rd_kafka_topic_partition_list_t* partitions,
+                             void* self);
+    static void on_error(rd_kafka_t* handle, int error, const char* reason, void* self);
+
+    SourceEvent event_of(const rd_kafka_message_t& message) const;
+    List list_of(const std::vector<StartAt>& partitions) const;
+    List started_among(const std::vector<Partition>& partitions) const;
+    void unassign(const std::vector<Partition>& partitions);
+    tl::expected<int, std::string> ask_partition_count();
+    tl::expected<std::vector<Offset>, std::string> ask_offsets(const std::vector<Partition>& partitions,
+                                                               std::int64_t logical);
+
+    std::string topic_name_;
+    std::unique_ptr<rd_kafka_t, HandleDelete> handle_;
+    std::unique_ptr<rd_kafka_topic_t, TopicDelete> topic_;      // destroyed before the handle
+    std::unique_ptr<rd_kafka_message_t, MessageDelete> message_;  // the record delivered last
+    std::deque<SourceEvent> events_;                            // from callbacks
+    std::set<Partition> started_;
+    std::chrono::milliseconds heartbeat_interval_{3000};
+    bool leaving_ = false;
+};
+
+}  // namespace topkd

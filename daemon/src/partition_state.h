@@ -1,0 +1,97 @@
+// One assigned partition's way through the protocol:
+//
+//   unclaimed ──claim──▶ held ──start──▶ running ──rewind──▶ held
+//       ▲                 │                 │
+//       ├── fenced ◀──────┴─────────────────┤   another owner: wait, then claim anew if still assigned
+//       └── refused ◀───────────────────────┘   the offsets lie: not read, claimed again every few seconds
+//
+// Held and running have an epoch and a committed offset, the database's; running also has a position, the offset behind
+// the last one that went into a batch. Position and committed differ by what is unflushed, and only by that.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "batch.h"
+#include "clock.h"
+#include "sink.h"
+#include "source.h"
+#include "types.h"
+
+namespace topkd {
+
+enum class Phase { kUnclaimed, kHeld, kRunning, kFenced, kRefused };
+
+class PartitionState {
+   public:
+    PartitionState(Partition partition, Instant claim_at) : partition_(partition), claim_at_(claim_at) {}
+
+    Partition partition() const { return partition_; }
+    Phase phase() const { return phase_; }
+
+    /// Whether an epoch is held, so that a resume must ask for this partition.
+    bool claimed() const { return phase_ == Phase::kHeld || phase_ == Phase::kRunning; }
+    std::int64_t epoch() const { return epoch_; }
+    Offset committed_offset() const { return committed_; }
+    Offset position() const { return position_; }
+
+    // Claiming.
+    bool claim_due(Instant now) const { return !claimed() && !claiming_ && now >= claim_at_; }
+    bool claiming() const { return claiming_; }
+    void claim_sent() { claiming_ = true; }
+    void claim_failed(Instant retry_at);
+    void claim_again(Instant at);
+    void fence(Instant until);
+
+    /// Returns true if the reason is new, so that it is logged once.
+    bool refuse(const std::string& reason, Instant retry_at);
+
+    /// A refusal stands until the partition is known to be readable again.
+    bool refused() const { return !refusal_.empty(); }
+
+    /// The first finding of an implausible offset may be a race with its previous owner's last flush; counts findings.
+    int implausible_again() { return ++implausible_; }
+
+    /// Adopts what a claim or a resume returned: held. The next start verifies the fingerprint if its record is still there.
+    void adopt(const ClaimedPartition& claimed, Offset log_start);
+
+    // Reading.
+    void hold();                                          ///< running → held; position forgotten
+    StartAt start();                                      ///< held or interrupted → running: where the source starts it
+    bool reading() const { return phase_ == Phase::kRunning && reading_; }
+    void interrupt() { reading_ = false; }                ///< the source stopped it; the position stays
+    bool interrupted() const { return phase_ == Phase::kRunning && !reading_; }
+    bool verifying() const { return verifying_; }
+
+    enum class Verdict { kConsume, kDrop, kMismatch };
+    /// What to do with a record that the source delivered. Requires reading().
+    Verdict examine(const Record& record);
+
+    /// The log ends at `end`: false if it ends before the record that was to be verified.
+    bool examine_end(Offset end);
+
+    /// A readable partition is no longer refused; true if it was.
+    bool accept();
+
+    void advance(Offset to) { position_ = to; }
+    void commit(const PartitionProgress& progress);
+
+   private:
+    Partition partition_;
+    Phase phase_ = Phase::kUnclaimed;
+    Instant claim_at_;
+    bool claiming_ = false;
+    int implausible_ = 0;
+    std::string refusal_;
+
+    std::int64_t epoch_ = 0;
+    Offset committed_{};
+    std::optional<Fingerprint> last_;
+    bool verifying_ = false;
+
+    Offset position_{};
+    bool reading_ = false;
+};
+
+}  // namespace topkd

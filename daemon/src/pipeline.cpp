@@ -1,0 +1,468 @@
+#include "pipeline.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace topkd {
+
+using std::chrono::hours;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+namespace {
+
+constexpr milliseconds kRefusedRetry{5000};
+constexpr milliseconds kImplausibleRetry{500};
+constexpr milliseconds kHintInterval{1000};
+constexpr milliseconds kDay{86'400'000};
+/// Hours further back than this are loaded when an event asks for them: max_age may be set to centuries.
+constexpr milliseconds kHoursLoadedAtMost{500 * kDay};
+
+constexpr Millis plus(Millis instant, milliseconds duration) {
+    std::int64_t sum = 0;
+    if (__builtin_add_overflow(raw(instant), duration.count(), &sum)) {
+        sum = duration.count() > 0 ? raw(kTimestampEnd) : raw(kTimestampBegin);
+    }
+    return std::clamp(Millis{sum}, kTimestampBegin, kTimestampEnd);
+}
+
+}  // namespace
+
+Pipeline::Pipeline(Source& source, SinkWorker& worker, const Clock& clock, PipelineConfig config)
+    : source_(source),
+      worker_(worker),
+      clock_(clock),
+      config_(std::move(config)),
+      policy_(config_.flush_interval, config_.growing_bytes) {}
+
+Pipeline::Status Pipeline::step() {
+    now_ = clock_.monotonic();
+    wall_ = clock_.wall();
+    if (auto done = worker_.take()) {
+        if (!done->connected) {
+            connection_lost();
+        }
+        std::visit([this](auto& job) { finish(job); }, done->job);
+    }
+    settle_revocation();
+    if (status_ == Status::kRunning && !stopping_) {
+        start_held();
+    }
+    if (status_ == Status::kRunning) {
+        submit_next();
+    }
+    if (stopping_) {
+        worker_.wait(milliseconds(50));
+    } else if (status_ == Status::kRunning && !wait_while_full()) {
+        poll_some();
+        check_finished();
+    }
+    return status_;
+}
+
+void Pipeline::submit_next() {
+    if (!worker_.idle() || (now_ < retry_at_ && !stopping_)) {
+        return;
+    }
+    if (stopping_) {
+        // Only a healthy connection can still flush in the time there is; otherwise the next start reads it again.
+        if (!batch_.empty() && connected_ && !must_resume_) {
+            submit_flush();
+        }
+        return;
+    }
+    if (!connected_) {
+        worker_.submit(ConnectJob{});
+    } else if (must_resume_) {
+        submit_resume();
+    } else if (!submit_claim() && !submit_hours() &&
+               (policy_.due(batch_, now_) || (!batch_.empty() && finished_since_))) {
+        submit_flush();
+    }
+}
+
+std::optional<TopicState> Pipeline::describe(const std::vector<Partition>& partitions) {
+    if (now_ < describe_at_) {
+        return std::nullopt;
+    }
+    auto topic = source_.describe(partitions);
+    if (!topic) {
+        describe_at_ = now_ + describe_backoff_.next();
+        if (!std::exchange(brokers_away_, true)) {
+            spdlog::warn("cannot ask the brokers about {}: {}; trying again", config_.topic, topic.error());
+        }
+        return std::nullopt;
+    }
+    describe_backoff_.reset();
+    if (std::exchange(brokers_away_, false)) {
+        spdlog::info("the brokers answer again");
+    }
+    return std::move(*topic);
+}
+
+void Pipeline::submit_resume() {
+    ClaimRequest request;
+    for (const auto& [partition, state] : partitions_) {
+        if (state.claimed()) {
+            request.partitions.push_back(partition);
+            request.epochs.push_back(state.epoch());
+        }
+    }
+    if (request.partitions.empty()) {
+        must_resume_ = false;
+        return;
+    }
+    if (auto topic = describe(request.partitions)) {
+        request.topic = std::move(*topic);
+        worker_.submit(ClaimJob{std::move(request)});
+    }
+}
+
+bool Pipeline::submit_claim() {
+    ClaimRequest request;
+    for (const auto& [partition, state] : partitions_) {
+        if (state.claim_due(now_)) {
+            request.partitions.push_back(partition);
+        }
+    }
+    // Whoever lost the assignment must not take partitions away from their new owner.
+    if (request.partitions.empty() || revocation_ || source_.assignment_lost()) {
+        return false;
+    }
+    auto topic = describe(request.partitions);
+    if (!topic) {
+        return false;
+    }
+    request.topic = std::move(*topic);
+    for (const Partition partition : request.partitions) {
+        partitions_.at(partition).claim_sent();
+    }
+    worker_.submit(ClaimJob{std::move(request)});
+    return true;
+}
+
+bool Pipeline::submit_hours() {
+    if (!limits_) {
+        return false;
+    }
+    if (missing_hour_) {
+        worker_.submit(HoursJob{plus(*missing_hour_, -2 * kDay), plus(*missing_hour_, 62 * kDay)});
+        return true;
+    }
+    if (hours_ready() && !reload_hours_ && now_ < hours_refresh_at_) {
+        return false;
+    }
+    const milliseconds back = std::min(limits_->max_age, kHoursLoadedAtMost) + kDay;
+    worker_.submit(HoursJob{plus(wall_, -back), plus(wall_, limits_->max_clock_skew + 2 * kDay)});
+    return true;
+}
+
+bool Pipeline::hours_ready() const {
+    return limits_ && !hours_.empty() && hours_.covers_until() > plus(wall_, limits_->max_clock_skew + kDay / 2);
+}
+
+void Pipeline::submit_flush() {
+    policy_.flush_started(now_);
+    flush_in_flight_ = true;
+    worker_.submit(FlushJob{std::exchange(batch_, Batch{})});
+}
+
+void Pipeline::finish(ConnectDone& done) {
+    if (!done.result) {
+        database_failed(done.result.error());
+        return;
+    }
+    connected_ = true;
+    database_works();
+}
+
+void Pipeline::finish(ClaimDone& done) {
+    for (const Partition partition : done.request.partitions) {
+        const auto found = partitions_.find(partition);
+        if (found != partitions_.end() && found->second.claiming()) {
+            found->second.claim_failed(now_);  // until the result says otherwise
+        }
+    }
+    if (done.result) {
+        database_works();
+        adopt(done.request, *done.result);
+        return;
+    }
+    const SinkError& error = done.result.error();
+    if (error.kind == SinkErrorKind::kOutage) {
+        database_failed(error);
+    } else if (error.kind == SinkErrorKind::kOtherCluster) {
+        must_resume_ = false;
+        for (const Partition partition : done.request.partitions) {
+            if (const auto found = partitions_.find(partition); found != partitions_.end()) {
+                refuse(found->second, error.message);
+            }
+        }
+    } else {
+        fail(error.message);
+    }
+}
+
+void Pipeline::adopt(const ClaimRequest& request, const ClaimResult& result) {
+    if (request.resumes()) {
+        must_resume_ = false;
+    }
+    if (!result.partitions.empty()) {
+        limits_ = result.limits;
+    }
+    sealed_through_ = std::max(sealed_through_, result.sealed_through);
+    for (const ClaimedPartition& claimed : result.partitions) {
+        const auto found = partitions_.find(claimed.partition);
+        const auto asked = std::find(request.partitions.begin(), request.partitions.end(), claimed.partition);
+        if (found == partitions_.end() || asked == request.partitions.end()) {
+            continue;  // revoked since
+        }
+        PartitionState& state = found->second;
+        const auto index = asked - request.partitions.begin();
+        if (request.resumes() && (!state.claimed() || state.epoch() != request.epochs[static_cast<std::size_t>(index)])) {
+            continue;  // revoked and assigned again since
+        }
+        const Offset log_start = request.topic.log_starts[static_cast<std::size_t>(index)];
+        switch (claimed.status) {
+            case ClaimStatus::kOk:
+                state.adopt(claimed, log_start);
+                spdlog::debug("{}: {} at offset {}, epoch {}", name_of(claimed.partition),
+                              request.resumes() ? "resumed" : "claimed", raw(claimed.next_offset), claimed.epoch);
+                break;
+            case ClaimStatus::kFenced:
+                spdlog::warn("{}: claimed by another member; claiming again if it stays assigned here",
+                             name_of(claimed.partition));
+                state.fence(now_ + 2 * config_.heartbeat_interval);
+                break;
+            default:
+                implausible(state, claimed, log_start, request.topic.log_ends[static_cast<std::size_t>(index)]);
+        }
+    }
+}
+
+void Pipeline::implausible(PartitionState& state, const ClaimedPartition& claimed, Offset start, Offset end) {
+    // The bounds were read before the claim: a previous owner's last flush may have overtaken them. Look twice.
+    if (state.implausible_again() < 2 && !state.refused()) {
+        state.claim_again(now_ + kImplausibleRetry);
+        return;
+    }
+    const bool below = claimed.status == ClaimStatus::kBelowStart;
+    refuse(state, fmt::format("the stored offset {} is {}; to go on from {}: "
+                              "SELECT topk.reset_progress('{}', '{}', {}, {}, '<reason>');",
+                              raw(claimed.next_offset),
+                              below ? fmt::format("below the log's start {}: records were removed before they were counted",
+                                                  raw(start))
+                                    : fmt::format("beyond the log's end {}: was the topic made again?", raw(end)),
+                              raw(start), config_.counter, config_.topic, raw(state.partition()), raw(start)));
+}
+
+void Pipeline::refuse(PartitionState& state, const std::string& reason) {
+    if (state.refuse(reason, now_ + kRefusedRetry)) {
+        spdlog::error("{} is not read: {}", name_of(state.partition()), reason);
+    }
+}
+
+void Pipeline::finish(FlushDone& done) {
+    flush_in_flight_ = false;
+    if (done.result) {
+        flush_succeeded(done);
+    } else {
+        flush_failed(done);
+    }
+}
+
+void Pipeline::flush_succeeded(const FlushDone& done) {
+    database_works();
+    refusal_backoff_.reset();
+    policy_.flush_succeeded();
+    ++stats_.flushes;
+    stats_.last_flush = done.took;
+    sealed_through_ = std::max(sealed_through_, *done.result);
+    for (const auto& [partition, progress] : done.batch.partitions()) {
+        poisons_.erase(poisons_.lower_bound({partition, Offset{0}}), poisons_.lower_bound({partition, progress.to}));
+        if (const auto found = partitions_.find(partition); found != partitions_.end()) {
+            found->second.commit(progress);
+            hint_[partition] = progress.to;
+        }
+    }
+    send_commit_hint();
+}
+
+void Pipeline::flush_failed(const FlushDone& done) {
+    const SinkError& error = done.result.error();
+    rewind(error.message.c_str());
+    discarded_at_stop_ = discarded_at_stop_ || stopping_;
+    must_resume_ = true;
+    switch (error.kind) {
+        case SinkErrorKind::kFenced:
+        case SinkErrorKind::kSealed:
+            spdlog::info("flush refused, reading again: {}", error.message);
+            break;
+        case SinkErrorKind::kData:
+            data_error(done.batch, error);
+            break;
+        case SinkErrorKind::kProtocol:
+            spdlog::error("flush refused, loading the hours again: {}", error.message);
+            reload_hours_ = true;
+            hours_.clear();
+            retry_at_ = now_ + refusal_backoff_.next();
+            break;
+        case SinkErrorKind::kOutage:
+            database_failed(error);
+            break;
+        default:
+            fail(error.message);
+    }
+}
+
+void Pipeline::data_error(const Batch& batch, const SinkError& error) {
+    if (batch.records() > 1) {
+        policy_.cut_down(batch.records());
+        spdlog::warn("the database refuses the content of a batch of {} records; trying {} at a time: {}",
+                     batch.records(), *policy_.record_limit(), error.message);
+        return;
+    }
+    const auto& progress = batch.partitions();
+    const auto culprit = std::find_if(progress.begin(), progress.end(), [](const auto& one) { return one.second.last; });
+    if (batch.records() == 0 || culprit == progress.end()) {
+        database_failed(error);  // nothing to blame: wait and try again
+        return;
+    }
+    const auto key = std::pair(culprit->first, culprit->second.last->offset);
+    const auto [poison, found_now] = poisons_.try_emplace(key, Poison{"refused by the database: " + error.message, false});
+    if (!found_now) {
+        poison->second.without_payload = true;  // it was the dead letter that failed this time
+        retry_at_ = now_ + refusal_backoff_.next();
+    }
+    spdlog::warn("{} offset {}: a dead letter, {}", name_of(key.first), raw(key.second), poison->second.reason);
+}
+
+void Pipeline::finish(HoursDone& done) {
+    if (!done.result) {
+        if (done.result.error().kind == SinkErrorKind::kOutage) {
+            database_failed(done.result.error());
+        } else {
+            fail(done.result.error().message);
+        }
+        return;
+    }
+    database_works();
+    if (!hours_.load(std::move(*done.result)) || (missing_hour_ && hours_.find(*missing_hour_) == nullptr)) {
+        fail("topk.hours returned hours that overlap or leave a hole");
+        return;
+    }
+    if (!missing_hour_) {
+        reload_hours_ = false;
+        hours_refresh_at_ = now_ + hours(24);
+    }
+    missing_hour_.reset();
+}
+
+void Pipeline::connection_lost() {
+    if (std::exchange(connected_, false)) {
+        rewind("the connection to the database broke");
+        must_resume_ = true;
+    }
+}
+
+void Pipeline::database_failed(const SinkError& error) {
+    retry_at_ = now_ + backoff_.next();
+    if (!std::exchange(database_away_, true)) {
+        spdlog::warn("the database does not answer as it should, waiting for it: {}", error.message);
+    } else {
+        spdlog::debug("still waiting for the database: {}", error.message);
+    }
+}
+
+void Pipeline::database_works() {
+    backoff_.reset();
+    if (std::exchange(database_away_, false)) {
+        spdlog::info("the database works again");
+    }
+}
+
+void Pipeline::rewind(const char* reason) {
+    std::vector<Partition> stopping;
+    for (auto& [partition, state] : partitions_) {
+        if (state.reading()) {
+            stopping.push_back(partition);
+        }
+        state.hold();
+    }
+    if (!batch_.empty() || !stopping.empty()) {
+        ++stats_.rewinds;
+        spdlog::debug("rewinding {} partitions: {}", stopping.size(), reason);
+    }
+    discarded_at_stop_ = discarded_at_stop_ || (stopping_ && !batch_.empty());
+    batch_.clear();
+    // While a revocation waits for its answer everything is paused anyway, and stopping would be taken for the answer.
+    if (!stopping.empty() && !revocation_) {
+        source_.stop(stopping);
+    }
+}
+
+void Pipeline::start_held() {
+    if (must_resume_ || !connected_ || missing_hour_ || revocation_ || !hours_ready() || policy_.full(batch_) ||
+        now_ < retry_at_) {
+        return;
+    }
+    std::vector<StartAt> starts;
+    for (auto& [partition, state] : partitions_) {
+        // What is held starts where the database is, and a flush under way is about to move that.
+        const bool waits = (state.phase() == Phase::kHeld && !flush_in_flight_) || state.interrupted();
+        if (!waits) {
+            continue;
+        }
+        if (!past_end(state) || state.verifying()) {
+            starts.push_back(state.start());
+        }
+        if (!state.verifying() && state.accept()) {
+            spdlog::info("{}: read again from offset {}", name_of(partition), raw(state.position()));
+        }
+    }
+    if (!starts.empty() && !source_.start(starts)) {
+        // Whatever made it fail (a rebalance under way), the claim will find out.
+        rewind("the source could not start");
+        for (const StartAt& start : starts) {
+            partitions_.at(start.partition).claim_again(now_ + kImplausibleRetry);
+        }
+    }
+}
+
+void Pipeline::send_commit_hint() {
+    if (hint_.empty() || now_ < hint_at_) {
+        return;
+    }
+    std::vector<StartAt> offsets;
+    for (const auto& [partition, offset] : hint_) {
+        offsets.push_back({partition, offset});
+    }
+    source_.commit_hint(offsets);
+    hint_.clear();
+    hint_at_ = now_ + kHintInterval;
+}
+
+void Pipeline::fail(const std::string& reason) {
+    status_ = Status::kFailed;
+    failure_ = reason;
+}
+
+std::int64_t Pipeline::lag() const {
+    std::int64_t sum = 0;
+    for (const auto& [partition, state] : partitions_) {
+        const std::optional<Offset> end = source_.known_end(partition);
+        if (state.claimed() && end && *end > state.position()) {
+            sum += raw(*end) - raw(state.position());
+        }
+    }
+    return sum;
+}
+
+std::string Pipeline::name_of(Partition partition) const {
+    return fmt::format("{}/{}", config_.topic, raw(partition));
+}
+
+}  // namespace topkd

@@ -1,0 +1,344 @@
+// The pipeline's other half: what the source delivers. Records become sums, late views or dead letters, one by one and in
+// the partition's order; rebalances become changes of the set of partitions.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "fault_point.h"
+#include "pipeline.h"
+
+namespace topkd {
+
+using std::chrono::milliseconds;
+
+namespace {
+
+constexpr int kEventsPerStep = 1000;
+constexpr milliseconds kPollIdle{50};
+constexpr milliseconds kPollBusy{10};
+/// A full batch waits this long without reading, which keeps what librdkafka has fetched; then the partitions are
+/// stopped, which throws that away, and rebalances are served again. Far below any max.poll.interval.ms.
+constexpr milliseconds kFullWithoutPolling{1000};
+constexpr milliseconds kRevocationPatience{5000};
+constexpr milliseconds kTroubleRetry{500};
+constexpr milliseconds kRefusedRetry{5000};
+
+}  // namespace
+
+milliseconds Pipeline::poll_timeout() const {
+    if (!worker_.idle()) {
+        return kPollBusy;
+    }
+    if (batch_.empty()) {
+        return kPollIdle;
+    }
+    const auto until = std::chrono::ceil<milliseconds>(policy_.next_flush() - now_);
+    return std::clamp(until, milliseconds(0), kPollIdle);
+}
+
+void Pipeline::poll_some() {
+    milliseconds timeout = poll_timeout();
+    for (int i = 0; i < kEventsPerStep; ++i) {
+        SourceEvent event = source_.poll(timeout);
+        if (std::holds_alternative<Nothing>(event)) {
+            return;
+        }
+        const bool from_log = std::holds_alternative<Record>(event) || std::holds_alternative<EndOfPartition>(event);
+        on_event(std::move(event));
+        if (!from_log || status_ != Status::kRunning || policy_.full(batch_)) {
+            return;
+        }
+        timeout = milliseconds(0);
+    }
+}
+
+bool Pipeline::wait_while_full() {
+    if (!policy_.full(batch_)) {
+        full_since_.reset();
+        return false;
+    }
+    full_since_ = full_since_.value_or(now_);
+    if (now_ < *full_since_ + kFullWithoutPolling) {
+        worker_.wait(kPollIdle);
+        return true;
+    }
+    std::vector<Partition> stopping;
+    for (auto& [partition, state] : partitions_) {
+        if (state.reading()) {
+            state.interrupt();
+            stopping.push_back(partition);
+        }
+    }
+    if (!stopping.empty() && !revocation_) {
+        spdlog::debug("the batch is full and the database busy: {} partitions wait", stopping.size());
+        source_.stop(stopping);
+    }
+    return false;
+}
+
+void Pipeline::on_event(SourceEvent event) {
+    if (const auto* record = std::get_if<Record>(&event)) {
+        on_record(*record);
+    } else if (const auto* end = std::get_if<EndOfPartition>(&event)) {
+        on_end(*end);
+    } else if (const auto* assigned = std::get_if<Assigned>(&event)) {
+        on_assigned(*assigned);
+    } else if (const auto* revoked = std::get_if<Revoked>(&event)) {
+        on_revoked(*revoked);
+    } else if (const auto* partition = std::get_if<PartitionTrouble>(&event)) {
+        on_trouble(*partition);
+    } else if (const auto* trouble = std::get_if<SourceTrouble>(&event)) {
+        on_trouble(*trouble);
+    }
+}
+
+void Pipeline::on_record(const Record& record) {
+    const auto found = partitions_.find(record.partition);
+    if (found == partitions_.end() || !found->second.reading()) {
+        return;  // of an earlier position, or of a partition that is gone; it will be read again by whoever has it
+    }
+    PartitionState& state = found->second;
+    switch (state.examine(record)) {
+        case PartitionState::Verdict::kDrop:
+            return;
+        case PartitionState::Verdict::kMismatch:
+            source_.stop({record.partition});
+            refuse(state, fmt::format("the record at offset {} is not the one that was counted there: was the topic made "
+                                      "again? To count what is there now: SELECT topk.reset_progress('{}', '{}', {}, "
+                                      "<offset>, '<reason>');",
+                                      raw(record.offset), config_.counter, config_.topic, raw(record.partition)));
+            return;
+        case PartitionState::Verdict::kConsume:
+            break;
+    }
+    if (std::exchange(brokers_away_, false)) {
+        spdlog::info("reading from the brokers again");
+    }
+    if (state.accept()) {
+        spdlog::info("{}: read again from offset {}", name_of(record.partition), raw(state.position()));
+    }
+    const std::optional<Offset> end = end_of(record.partition);
+    if (end && record.offset >= *end) {
+        pass_over(state, *end);
+    } else {
+        consume(record, state);
+    }
+}
+
+void Pipeline::on_end(const EndOfPartition& end) {
+    const auto found = partitions_.find(end.partition);
+    if (found == partitions_.end() || !found->second.reading()) {
+        return;
+    }
+    if (!found->second.examine_end(end.offset)) {
+        on_trouble(PartitionTrouble{end.partition, "the log ends before the last record counted"});
+        return;
+    }
+    if (found->second.accept()) {
+        spdlog::info("{}: read again from offset {}", name_of(end.partition), raw(found->second.position()));
+    }
+    brokers_away_ = false;
+    pass_over(found->second, std::min(end.offset, end_of(end.partition).value_or(end.offset)));
+}
+
+void Pipeline::consume(const Record& record, PartitionState& state) {
+    Judgement judgement = judge(record);
+    if (std::holds_alternative<HourMissing>(judgement)) {
+        rewind("an hour was not loaded yet");
+        return;
+    }
+    PartitionProgress& progress = batch_.progress(record.partition, state.epoch(), state.position());
+    progress.skipped += raw(record.offset) - raw(state.position());  // offsets that delivered no record
+    if (auto* reason = std::get_if<DeadReason>(&judgement)) {
+        ++progress.dead;
+        const auto poison = poisons_.find({record.partition, record.offset});
+        Record buried = record;
+        if (poison != poisons_.end() && poison->second.without_payload) {
+            buried.key = buried.value = std::nullopt;
+        }
+        batch_.bury(buried, std::move(*reason));
+    } else {
+        const auto& counted = std::get<Counted>(judgement);
+        if (counted.late) {
+            ++progress.late;
+            batch_.count_late(counted.hour.start, counted.event.video_id, counted.event.views);
+        } else {
+            ++progress.counted;
+            batch_.count(counted.hour.start, counted.event.video_id, counted.event.views);
+        }
+        // An event may be ahead of the clock within the skew; it must not drag the watermark along.
+        const Millis time = std::min({counted.event.time, record.timestamp.value_or(wall_), wall_});
+        progress.watermark = std::max(progress.watermark.value_or(time), time);
+    }
+    progress.last = fingerprint_of(record);
+    progress.to = next(record.offset);
+    state.advance(progress.to);
+    batch_.record_consumed();
+    ++stats_.records;
+    if (past_end(state)) {
+        source_.stop({record.partition});
+        state.interrupt();
+    }
+}
+
+Pipeline::Judgement Pipeline::judge(const Record& record) {
+    if (!poisons_.empty()) {
+        const auto poison = poisons_.find({record.partition, record.offset});
+        if (poison != poisons_.end()) {
+            return DeadReason{poison->second.reason};
+        }
+    }
+    auto event = decoder_.decode(record);
+    if (!event) {
+        return std::move(event.error());
+    }
+    if (auto reason = check_limits(event->time, wall_, {limits_->max_age, limits_->max_clock_skew})) {
+        return std::move(*reason);
+    }
+    const Hour* hour = hours_.find(event->time);
+    if (hour == nullptr) {
+        missing_hour_ = event->time;
+        return HourMissing{};
+    }
+    return Counted{*event, *hour, sealed_through_ && hour->end <= *sealed_through_};
+}
+
+void Pipeline::pass_over(PartitionState& state, Offset to) {
+    if (to > state.position()) {
+        PartitionProgress& progress = batch_.progress(state.partition(), state.epoch(), state.position());
+        progress.skipped += raw(to) - raw(state.position());
+        progress.to = to;
+        state.advance(to);
+    }
+    if (past_end(state) && state.reading()) {
+        source_.stop({state.partition()});
+        state.interrupt();
+    }
+}
+
+void Pipeline::on_assigned(const Assigned& assigned) {
+    fault_point("in_rebalance");
+    joined_ = true;
+    finished_since_.reset();
+    spdlog::info("{}: {} partitions assigned", config_.topic, assigned.partitions.size());
+    for (const Partition partition : assigned.partitions) {
+        if (batch_.has(partition)) {
+            rewind("a partition was assigned again");
+        }
+        partitions_.insert_or_assign(partition, PartitionState(partition, now_));
+    }
+    if (revocation_) {
+        acknowledge_revocation();
+    }
+    source_.acknowledge_assigned();
+}
+
+void Pipeline::on_revoked(const Revoked& revoked) {
+    fault_point("in_rebalance");
+    finished_since_.reset();
+    spdlog::info("{}: {} partitions {}", config_.topic, revoked.partitions.size(), revoked.lost ? "lost" : "revoked");
+    if (revocation_) {
+        acknowledge_revocation();
+    }
+    revocation_ = PendingRevocation{revoked.partitions, revoked.lost ? now_ : now_ + kRevocationPatience, revoked.lost};
+    bool contributed = false;
+    for (const Partition partition : revoked.partitions) {
+        contributed = contributed || batch_.has(partition);
+        partitions_.erase(partition);
+        hint_.erase(partition);
+    }
+    if (contributed) {
+        rewind("partitions were revoked");
+    }
+    settle_revocation();
+}
+
+void Pipeline::settle_revocation() {
+    if (!revocation_) {
+        return;
+    }
+    const bool lost = revocation_->aborted && revocation_->deadline <= now_;
+    if (flush_in_flight_ && !lost) {
+        if (now_ < revocation_->deadline) {
+            return;
+        }
+        spdlog::warn("a flush keeps a rebalance waiting; breaking the connection to the database");
+        worker_.abort();
+        revocation_->aborted = true;
+        revocation_->deadline = now_ + kRevocationPatience;  // the flush fails well before; then the answer goes out
+        return;
+    }
+    acknowledge_revocation();
+}
+
+void Pipeline::acknowledge_revocation() {
+    const std::vector<Partition> partitions = std::exchange(revocation_, std::nullopt)->partitions;
+    source_.acknowledge_revoked(partitions);
+}
+
+void Pipeline::on_trouble(const PartitionTrouble& trouble) {
+    const auto found = partitions_.find(trouble.partition);
+    if (found == partitions_.end()) {
+        return;
+    }
+    spdlog::warn("{}: {}; claiming it again", name_of(trouble.partition), trouble.text);
+    if (batch_.has(trouble.partition)) {
+        rewind("a partition cannot be read on");
+    }
+    source_.stop({trouble.partition});
+    const Instant retry = now_ + (found->second.refused() ? kRefusedRetry : kTroubleRetry);
+    found->second.claim_again(retry);
+}
+
+void Pipeline::on_trouble(const SourceTrouble& trouble) {
+    if (trouble.fatal) {
+        fail(trouble.text);
+    } else if (!std::exchange(brokers_away_, true)) {
+        spdlog::warn("trouble with the brokers, waiting for them: {}", trouble.text);
+    } else {
+        spdlog::debug("still trouble with the brokers: {}", trouble.text);
+    }
+}
+
+std::optional<Offset> Pipeline::end_of(Partition partition) const {
+    if (config_.ends.empty()) {
+        return std::nullopt;
+    }
+    const auto found = config_.ends.find(partition);
+    return found == config_.ends.end() ? Offset{0} : found->second;  // it appeared later: nothing of it is wanted
+}
+
+bool Pipeline::past_end(const PartitionState& state) const {
+    const std::optional<Offset> end = end_of(state.partition());
+    return end && state.position() >= *end;
+}
+
+void Pipeline::check_finished() {
+    if (config_.ends.empty() || !joined_ || revocation_) {
+        return;
+    }
+    std::string refused;
+    for (const auto& [partition, state] : partitions_) {
+        if (state.refused()) {
+            refused = name_of(partition);
+        } else if (!state.claimed() || !past_end(state) || state.verifying()) {
+            finished_since_.reset();
+            return;
+        }
+    }
+    finished_since_ = finished_since_.value_or(now_);
+    // Two heartbeats: time enough to be given the partitions of a member that has gone.
+    const bool has_all = partitions_.size() >= config_.ends.size();
+    const bool waited = now_ >= *finished_since_ + 2 * config_.heartbeat_interval;
+    if (batch_.empty() && worker_.idle() && (has_all || waited)) {
+        if (refused.empty()) {
+            status_ = Status::kFinished;
+        } else {
+            fail(refused + " could not be read; see above");
+        }
+    }
+}
+
+}  // namespace topkd
