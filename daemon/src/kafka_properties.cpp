@@ -79,6 +79,7 @@ std::vector<std::pair<std::string, std::string>> consumer_properties(const Kafka
         {"topic.metadata.refresh.interval.ms", "10000"},  // new partitions; the default is five minutes
         {"fetch.wait.max.ms", "100"},                     // a partition just started waits for the fetch under way
         {"fetch.error.backoff.ms", "100"},
+        {"statistics.interval.ms", "1000"},  // when to commit hints; see KafkaSource
         {"queued.min.messages", std::to_string(messages)},
         {"queued.max.messages.kbytes", std::to_string(kbytes)},
         {"fetch.max.bytes", std::to_string(fetch)},

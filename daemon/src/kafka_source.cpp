@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <string_view>
+#include <utility>
 
 #include "kafka_handle.h"
 
@@ -17,6 +18,7 @@ namespace {
 
 constexpr int kAskTimeoutMs = 3000;
 constexpr int kSyslogError = 3;
+constexpr unsigned kPollsPerService = 256;
 
 /// librdkafka repeats itself at every attempt to connect; the pipeline logs changes of state instead.
 void log_line(const rd_kafka_t*, int level, const char* facility, const char* text) {
@@ -140,6 +142,7 @@ tl::expected<std::unique_ptr<KafkaSource>, std::string> KafkaSource::create(cons
     rd_kafka_conf_set_opaque(conf->get(), source.get());
     rd_kafka_conf_set_rebalance_cb(conf->get(), on_rebalance);
     rd_kafka_conf_set_error_cb(conf->get(), on_error);
+    rd_kafka_conf_set_stats_cb(conf->get(), on_statistics);
     std::array<char, 32> heartbeat{};
     std::size_t size = heartbeat.size();
     if (rd_kafka_conf_get(conf->get(), "heartbeat.interval.ms", heartbeat.data(), &size) == RD_KAFKA_CONF_OK) {
@@ -150,7 +153,6 @@ tl::expected<std::unique_ptr<KafkaSource>, std::string> KafkaSource::create(cons
         return tl::unexpected(handle.error());
     }
     source->handle_.reset(handle->release());
-    rd_kafka_poll_set_consumer(source->handle_.get());
     source->topic_.reset(rd_kafka_topic_new(source->handle_.get(), config.topic.c_str(), nullptr));
     return source;
 }
@@ -168,6 +170,7 @@ bool KafkaSource::leave(milliseconds timeout) {
     leaving_ = true;
     message_.reset();
     events_.clear();
+    commit_pending_hint();
     const auto deadline = std::chrono::steady_clock::now() + timeout;
     const std::unique_ptr<rd_kafka_queue_t, decltype(&rd_kafka_queue_destroy)> queue(rd_kafka_queue_new(handle_.get()),
                                                                                      rd_kafka_queue_destroy);
@@ -180,7 +183,8 @@ bool KafkaSource::leave(milliseconds timeout) {
         if (std::chrono::steady_clock::now() >= deadline) {
             return false;
         }
-        rd_kafka_queue_poll_callback(queue.get(), 100);
+        // Not rd_kafka_queue_poll_callback: that aborts the process when it meets a record.
+        message_.reset(rd_kafka_consume_queue(queue.get(), 100));
     }
     return true;
 }
@@ -217,8 +221,21 @@ void KafkaSource::on_error(rd_kafka_t* handle, int error, const char* reason, vo
     }
 }
 
+int KafkaSource::on_statistics(rd_kafka_t* handle, char* json, std::size_t size, void* opaque) {
+    auto& self = *static_cast<KafkaSource*>(opaque);
+    const bool steady = std::string_view(json, size).find(R"("join_state": "steady")") != std::string_view::npos;
+    if (steady && rd_kafka_assignment_lost(handle) == 0) {
+        self.commit_pending_hint();
+    }
+    return 0;  // librdkafka frees the text
+}
+
 SourceEvent KafkaSource::poll(milliseconds timeout) {
     message_.reset();
+    // Statistics and errors have a queue of their own: behind the records they would come seconds late.
+    if (timeout > milliseconds(0) || ++polls_ % kPollsPerService == 0) {
+        rd_kafka_poll(handle_.get(), 0);
+    }
     if (events_.empty()) {
         message_.reset(rd_kafka_consumer_poll(handle_.get(), static_cast<int>(timeout.count())));
         if (message_) {
@@ -284,7 +301,12 @@ void KafkaSource::acknowledge_assigned() {
     }
 }
 
-void KafkaSource::acknowledge_revoked(const std::vector<Partition>& partitions) { unassign(partitions); }
+void KafkaSource::acknowledge_revoked(const std::vector<Partition>& partitions) {
+    for (const Partition partition : partitions) {
+        hint_.erase(partition);
+    }
+    unassign(partitions);
+}
 
 bool KafkaSource::assignment_lost() const { return rd_kafka_assignment_lost(handle_.get()) != 0; }
 
@@ -375,8 +397,20 @@ tl::expected<TopicState, std::string> KafkaSource::describe(const std::vector<Pa
 }
 
 void KafkaSource::commit_hint(const std::vector<StartAt>& offsets) {
-    const List list = list_of(offsets);
-    rd_kafka_commit(handle_.get(), list.get(), /*async=*/1);
+    for (const StartAt& one : offsets) {
+        hint_[one.partition] = one.offset;
+    }
+}
+
+void KafkaSource::commit_pending_hint() {
+    std::vector<StartAt> offsets;
+    for (const auto& [partition, offset] : std::exchange(hint_, {})) {
+        offsets.push_back({partition, offset});
+    }
+    if (!offsets.empty()) {
+        const List list = list_of(offsets);
+        rd_kafka_commit(handle_.get(), list.get(), /*async=*/1);
+    }
 }
 
 std::optional<Offset> KafkaSource::known_end(Partition partition) const {

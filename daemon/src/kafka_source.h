@@ -5,13 +5,15 @@
 //   what it had queued, so no record of the old position follows. seek_partitions is not used: its timeout is broken.
 // - A rebalance that waits for our answer takes any incremental call for the answer. That is early at worst: the fence
 //   in the database, not the order of callbacks, keeps the counts right.
-// One thread; see Source for the contract.
+// - A commit behind a JoinGroup on the coordinator's connection comes with the old generation, and the answer costs the
+//   whole assignment. So hints wait for statistics that say the group is steady.
 #pragma once
 
 #include <librdkafka/rdkafka.h>
 
 #include <chrono>
 #include <deque>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -79,11 +81,13 @@ class KafkaSource final : public Source {
     explicit KafkaSource(std::string topic) : topic_name_(std::move(topic)) {}
     static void on_rebalance(rd_kafka_t* handle, rd_kafka_resp_err_t kind, rd_kafka_topic_partition_list_t* partitions,
                              void* self);
+    static int on_statistics(rd_kafka_t* handle, char* json, std::size_t size, void* self);
     static void on_error(rd_kafka_t* handle, int error, const char* reason, void* self);
 
     SourceEvent event_of(const rd_kafka_message_t& message) const;
     List list_of(const std::vector<StartAt>& partitions) const;
     List started_among(const std::vector<Partition>& partitions) const;
+    void commit_pending_hint();
     void unassign(const std::vector<Partition>& partitions);
     tl::expected<int, std::string> ask_partition_count();
     tl::expected<std::vector<Offset>, std::string> ask_offsets(const std::vector<Partition>& partitions,
@@ -95,6 +99,8 @@ class KafkaSource final : public Source {
     std::unique_ptr<rd_kafka_message_t, MessageDelete> message_;  // the record delivered last
     std::deque<SourceEvent> events_;                            // from callbacks
     std::set<Partition> started_;
+    std::map<Partition, Offset> hint_;  // to be committed when the group is steady
+    unsigned polls_ = 0;
     std::chrono::milliseconds heartbeat_interval_{3000};
     bool leaving_ = false;
 };

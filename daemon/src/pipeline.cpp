@@ -16,7 +16,6 @@ namespace {
 
 constexpr milliseconds kRefusedRetry{5000};
 constexpr milliseconds kImplausibleRetry{500};
-constexpr milliseconds kHintInterval{1000};
 constexpr milliseconds kDay{86'400'000};
 /// Hours further back than this are loaded when an event asks for them: max_age may be set to centuries.
 constexpr milliseconds kHoursLoadedAtMost{500 * kDay};
@@ -281,14 +280,15 @@ void Pipeline::flush_succeeded(const FlushDone& done) {
     ++stats_.flushes;
     stats_.last_flush = done.took;
     sealed_through_ = std::max(sealed_through_, *done.result);
+    std::vector<StartAt> reached;
     for (const auto& [partition, progress] : done.batch.partitions()) {
         poisons_.erase(poisons_.lower_bound({partition, Offset{0}}), poisons_.lower_bound({partition, progress.to}));
         if (const auto found = partitions_.find(partition); found != partitions_.end()) {
             found->second.commit(progress);
-            hint_[partition] = progress.to;
+            reached.push_back({partition, progress.to});
         }
     }
-    send_commit_hint();
+    source_.commit_hint(reached);
 }
 
 void Pipeline::flush_failed(const FlushDone& done) {
@@ -430,19 +430,6 @@ void Pipeline::start_held() {
             partitions_.at(start.partition).claim_again(now_ + kImplausibleRetry);
         }
     }
-}
-
-void Pipeline::send_commit_hint() {
-    if (hint_.empty() || now_ < hint_at_) {
-        return;
-    }
-    std::vector<StartAt> offsets;
-    for (const auto& [partition, offset] : hint_) {
-        offsets.push_back({partition, offset});
-    }
-    source_.commit_hint(offsets);
-    hint_.clear();
-    hint_at_ = now_ + kHintInterval;
 }
 
 void Pipeline::fail(const std::string& reason) {

@@ -115,7 +115,6 @@ class Pipeline {
     void start_held();
     void fail(const std::string& reason);
     bool hours_ready() const;
-    void send_commit_hint();
 
     // pipeline_records.cpp: events of the source
     void poll_some();
@@ -177,8 +176,6 @@ class Pipeline {
     std::optional<PendingRevocation> revocation_;
     std::optional<Instant> full_since_;
     std::map<std::pair<Partition, Offset>, Poison> poisons_;
-    std::map<Partition, Offset> hint_;
-    Instant hint_at_{};
     bool joined_ = false;
     std::optional<Instant> finished_since_;
 };

@@ -247,7 +247,6 @@ void Pipeline::on_revoked(const Revoked& revoked) {
     for (const Partition partition : revoked.partitions) {
         contributed = contributed || batch_.has(partition);
         partitions_.erase(partition);
-        hint_.erase(partition);
     }
     if (contributed) {
         rewind("partitions were revoked");

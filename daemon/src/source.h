@@ -86,7 +86,7 @@ class Source {
     /// Asks the brokers, for a few seconds at most. All partitions of the topic if `partitions` is empty.
     virtual tl::expected<TopicState, std::string> describe(const std::vector<Partition>& partitions) = 0;
 
-    /// Tells the group how far it got, for lag monitors only; never waits, failures are ignored.
+    /// Tells the group how far it got, for lag monitors only: when it fits, never waiting.
     virtual void commit_hint(const std::vector<StartAt>& offsets) = 0;
 
     /// The end of the partition as last heard, without asking.
