@@ -117,8 +117,11 @@ start() {
         }
     fi
     # A session of its own: Ctrl-C in a terminal must not stop the broker before those who use it.
-    setsid "${java[@]}" kafka.Kafka "$dir/server.properties" </dev/null >"$dir/stdout.log" 2>&1 9>&- &
-    echo $! >"$dir/pid"
+    # It notes its pid itself, so that stop finds it even if we are killed right here.
+    : >"$dir/pid"
+    setsid sh -c 'echo $$ >"$0" && exec "$@"' "$dir/pid" "${java[@]}" kafka.Kafka "$dir/server.properties" \
+        </dev/null >"$dir/stdout.log" 2>&1 9>&- &
+    "$python" "$here/topics.py" written "$dir/pid"
     ready || {
         tail -n 20 "$dir/stdout.log" "$dir/broker.log" >&2 || true
         kill_broker

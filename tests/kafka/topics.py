@@ -80,8 +80,13 @@ def partitions_of(client, name):
 
 
 def finish(futures):
-    for future in futures.values():
-        future.result()
+    from confluent_kafka import KafkaException
+
+    for name, future in futures.items():
+        try:
+            future.result()
+        except KafkaException as error:
+            sys.exit(f"topics.py: {name}: {error.args[0].str()}")
 
 
 def create(client, args):
@@ -146,6 +151,8 @@ def parse():
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("free-port")
     commands.add_parser("cluster-id")
+    written = commands.add_parser("written")
+    written.add_argument("path")
     wait = commands.add_parser("ready")
     wait.add_argument("--timeout", type=float, default=60)
     wait.add_argument("--pid", type=int)
@@ -166,6 +173,8 @@ def main():
         print(free_port())
     elif args.command == "cluster-id":
         print(base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode())
+    elif args.command == "written":
+        until(lambda: os.path.getsize(args.path) > 0, 10, f"{args.path} stays empty")
     elif args.command == "ready":
         ready(args.brokers, args.timeout, args.pid)
     elif args.command == "topic":

@@ -101,7 +101,7 @@ class Rig:
         return self
 
     def __exit__(self, kind, error, trace):
-        self.close(failed=kind is not None)
+        self.close(failed=kind is not None and kind is not KeyboardInterrupt)
 
     def _directory(self, name):
         directory = BUILD / name
