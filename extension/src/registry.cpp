@@ -88,11 +88,13 @@ Oid name_key(const char* name) {
 }
 
 void require_own_hours(Oid hour_table) {
+    const char* name = get_rel_name(hour_table);
+    if (name == nullptr) ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table with oid %u does not exist", hour_table)));
     if (get_rel_relkind(hour_table) != RELKIND_PARTITIONED_TABLE)
-        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("%u is not a partitioned table", hour_table),
+        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is not a partitioned table", name),
                         errhint("Make counters with topk.create_counter.")));
     if (!has_privs_of_role(GetUserId(), relation_owner(hour_table)))
-        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of table %s", get_rel_name(hour_table))));
+        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of table \"%s\"", name)));
 }
 
 /// The hour table of a counter that the caller may drop; InvalidOid if it was dropped by hand.
