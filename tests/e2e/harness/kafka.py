@@ -1,0 +1,190 @@
+"""The broker (through tests/kafka/kafka.sh), topics, and producers whose records are decided by the test.
+
+`topkd produce` is the part under test elsewhere; here records come from confluent_kafka, so that a test says exactly
+which bytes lie at which offset.
+"""
+import json
+import random
+import subprocess
+import threading
+import time
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from . import settings
+from .wait import wait_until
+
+HOUR_MS = 3_600_000
+
+
+class Broker:
+    def __init__(self, directory, port):
+        self.directory, self.port = directory, port
+        self.address = f"127.0.0.1:{port}"
+        self.log = directory / "broker.log"
+
+    def _script(self, *arguments, limit=120):
+        done = subprocess.run([str(settings.KAFKA_SH), *arguments, "--dir", str(self.directory)], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=limit)
+        if done.returncode:
+            raise RuntimeError(f"kafka.sh {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}")
+
+    def start(self):
+        self._script("start", "--port", str(self.port))
+
+    def stop(self):
+        self._script("stop")
+
+    def kill(self):
+        self._script("kill")
+
+    def create_topic(self, name, partitions, **config):
+        options = [word for key, value in config.items() for word in ("--config", f"{key.replace('_', '.')}={value}")]
+        self._script("topic", "create", name, "--partitions", str(partitions), *options)
+        return Topic(self, name, partitions)
+
+    def delete_topic(self, name):
+        self._script("topic", "delete", name)
+
+    def add_partitions(self, name, total):
+        self._script("topic", "alter", name, "--partitions", str(total))
+        return Topic(self, name, total)
+
+    def delete_records(self, name, offsets):
+        """Retention's effect at once: the log of each partition then starts at its offset in `offsets`."""
+        self._script("delete-records", name, *[f"{partition}:{offset}" for partition, offset in offsets.items()])
+
+
+class Topic:
+    def __init__(self, broker, name, partitions):
+        self.broker, self.name, self.partitions = broker, name, partitions
+
+    def _watermarks(self):
+        consumer = Consumer({"bootstrap.servers": self.broker.address, "group.id": "e2e-watermarks", "log_level": 0})
+        try:
+            return {partition: consumer.get_watermark_offsets(TopicPartition(self.name, partition), timeout=20)
+                    for partition in range(self.partitions)}
+        finally:
+            consumer.close()
+
+    def ends(self):
+        return {partition: high for partition, (_, high) in self._watermarks().items()}
+
+    def starts(self):
+        return {partition: low for partition, (low, _) in self._watermarks().items()}
+
+    def producer(self, **more):
+        return RecordProducer(self, **more)
+
+    def produce(self, records):
+        """records: (partition, value, key, timestamp_ms) tuples, or events' dictionaries. Returns when all are acknowledged."""
+        with self.producer() as producer:
+            for record in records:
+                producer.send(record)
+
+
+class RecordProducer:
+    """Acknowledged by flush() (or the end of the with block); a record that fails makes it raise."""
+
+    def __init__(self, topic, **more):
+        self.topic, self.failures, self.sent = topic, [], 0
+        self.producer = Producer({
+            "bootstrap.servers": topic.broker.address, "enable.idempotence": True, "linger.ms": 5, "log_level": 0,
+            "compression.type": "lz4", "queue.buffering.max.messages": 2_000_000, **more})
+
+    def send(self, record):
+        if isinstance(record, dict):
+            record = (hash_partition(record["video_id"], self.topic.partitions), json.dumps(record).encode(),
+                      record["video_id"].encode(), None)
+        partition, value, key, timestamp = record
+        options = {} if timestamp is None else {"timestamp": timestamp}
+        while True:
+            try:
+                self.producer.produce(self.topic.name, value, key, partition=partition, on_delivery=self._delivered, **options)
+                break
+            except BufferError:
+                self.producer.poll(0.1)
+        self.sent += 1
+        if self.sent % 1000 == 0:
+            self.producer.poll(0)
+
+    def _delivered(self, error, _message):
+        if error is not None:
+            self.failures.append(error)
+
+    def flush(self):
+        left = self.producer.flush(60)
+        if left or self.failures:
+            raise RuntimeError(f"producing to {self.topic.name}: {left} unacknowledged, failures {self.failures[:3]}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            self.flush()
+
+
+def hash_partition(key, partitions):
+    """Stable between runs, unlike hash()."""
+    return sum(key.encode()) % partitions
+
+
+def events(count, seed, videos=500, hours=6):
+    """Seeded events over the last `hours`, popular videos first, as dictionaries; about every tenth carries `views`."""
+    rng = random.Random(seed)
+    now = int(time.time() * 1000)
+    for _ in range(count):
+        event = {"video_id": f"vid_{int(videos * rng.random() ** 3)}", "ts": now - rng.randrange(hours * HOUR_MS)}
+        if rng.random() < 0.1:
+            event["views"] = rng.randrange(1, 50)
+        yield event
+
+
+class SteadyProducer:
+    """A thread that keeps every partition supplied at `rate` records a second, until stop()."""
+
+    def __init__(self, topic, seed, rate=2000, malformed=0.0):
+        self.topic, self.seed, self.rate, self.malformed = topic, seed, rate, malformed
+        self._stop, self.error = threading.Event(), None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self):
+        try:
+            rng = random.Random(self.seed)
+            with self.topic.producer() as producer:
+                source, started = events(2**62, self.seed), time.monotonic()
+                while not self._stop.wait(0.02):
+                    while producer.sent < (time.monotonic() - started) * self.rate:
+                        event, partition = next(source), producer.sent % self.topic.partitions
+                        value = b"{broken" if rng.random() < self.malformed else json.dumps(event).encode()
+                        producer.send((partition, value, event["video_id"].encode(), None))
+        except Exception as error:  # handed to the test by stop()
+            self.error = error
+
+    def stop(self):
+        """Ends it and returns when all it sent is acknowledged."""
+        self._stop.set()
+        self._thread.join(90)
+        if self._thread.is_alive() or self.error:
+            raise RuntimeError(f"steady producer: {self.error or 'does not end'}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            self.stop()
+        else:
+            self._stop.set()
+
+
+def wait_for_group_members(broker, group, count, limit):
+    """Until the group's coordinator lists `count` members: joining is over, owners are known."""
+    from confluent_kafka.admin import AdminClient
+    client = AdminClient({"bootstrap.servers": broker.address, "log_level": 0})
+
+    def members():
+        return any(len(found.members) == count and found.state == "Stable" for found in client.list_groups(group, timeout=10))
+    wait_until(members, limit, f"{count} members in group {group}", every=0.2)
