@@ -1,0 +1,109 @@
+-- The public contract of the extension: objects, signatures, volatility, comments, and that PUBLIC writes nothing.
+-- Run by pg_prove or psql in a database with the extensions topk and pgtap; leaves nothing behind.
+BEGIN;
+SET client_min_messages = warning;
+SET search_path = public, pg_catalog;
+SELECT * FROM no_plan();
+
+-- Objects
+SELECT has_extension('topk');
+SELECT has_schema('topk');
+SELECT is((SELECT extversion FROM pg_extension WHERE extname = 'topk'), topk.version(), 'library and extension are of one version');
+SELECT has_view('topk', v, 'view topk.' || v) FROM unnest(ARRAY['counter', 'kafka_progress', 'progress_history', 'dead_letter', 'late_views', 'access']) v;
+SELECT ok(c.reloptions @> ARRAY['security_barrier=true'], 'topk.' || relname || ' is a security barrier')
+    FROM pg_class c WHERE relnamespace = 'topk'::regnamespace AND relkind = 'v';
+SELECT has_table('topk', 'hour_map', 'table topk.hour_map');
+SELECT has_type('topk', t, 'type topk.' || t) FROM unnest(ARRAY['flush_late', 'flush_dead', 'flush_progress']) t;
+SELECT columns_are('topk', 'kafka_progress', ARRAY['counter', 'topic', 'partition', 'cluster_id', 'group_id', 'member', 'owner_pid', 'owner_backend_start', 'epoch',
+    'start_offset', 'next_offset', 'last_offset', 'last_timestamp_ms', 'last_crc', 'watermark', 'counted', 'late', 'dead', 'skipped', 'lost', 'flushed_at']);
+SELECT columns_are('topk', 'dead_letter', ARRAY['counter', 'topic', 'partition', 'offset', 'epoch', 'record_timestamp', 'reason', 'key', 'payload', 'recorded_at']);
+SELECT columns_are('topk', 'late_views', ARRAY['counter', 'hour_start', 'video_id', 'views', 'records', 'first_seen', 'last_seen']);
+SELECT columns_are('topk', 'hour_map', ARRAY['counter', 'hour_start', 'hour_end', 'day_start', 'month_start']);
+SELECT columns_are('topk', 'counter', ARRAY['name', 'hour_table', 'time_zone', 'lateness', 'max_clock_skew', 'max_age', 'idle_timeout', 'sealed_through', 'created_at']);
+
+-- Signatures with their defaults, volatility, strictness
+CREATE TEMPORARY TABLE contract (signature text, arguments text, result text, volatility "char", strict boolean);
+INSERT INTO contract VALUES
+    ('topk.create_counter', $$name text DEFAULT 'video_views'::text, time_zone text DEFAULT 'UTC'::text, lateness interval DEFAULT '00:01:00'::interval, max_clock_skew interval DEFAULT '00:05:00'::interval, max_age interval DEFAULT '400 days'::interval, idle_timeout interval DEFAULT '00:01:00'::interval$$, 'void', 'v', false),
+    ('topk.drop_counter', 'name text', 'void', 'v', false),
+    ('topk.claim', 'counter text, topic text, cluster_id text, group_id text, member text, partition_count integer, partitions integer[], log_starts bigint[], log_ends bigint[], epochs bigint[] DEFAULT NULL::bigint[], take_over boolean DEFAULT false',
+        'TABLE(partition integer, status text, epoch bigint, next_offset bigint, last_offset bigint, last_timestamp_ms bigint, last_crc bigint, watermark timestamp with time zone, sealed_through timestamp with time zone, time_zone text, lateness interval, max_clock_skew interval, max_age interval, idle_timeout interval)', 'v', false),
+    ('topk.flush', 'counter text, topic text, deltas bytea, late topk.flush_late[], dead topk.flush_dead[], progress topk.flush_progress[]', 'timestamp with time zone', 'v', false),
+    ('topk.hours', 'counter text, since timestamp with time zone, until timestamp with time zone', 'TABLE(hour_start timestamp with time zone, hour_end timestamp with time zone, day_start timestamp with time zone, month_start timestamp with time zone)', 's', false),
+    ('topk.delta_rows', 'deltas bytea', 'TABLE(window_start timestamp with time zone, video_id text, views bigint)', 'i', true),
+    ('topk.reset_progress', 'counter text, topic text, partition integer, next_offset bigint, reason text', 'void', 'v', false),
+    ('topk.grant_access', $$role text, privilege text, counter text DEFAULT 'video_views'::text$$, 'void', 'v', false),
+    ('topk.revoke_access', $$role text, privilege text, counter text DEFAULT 'video_views'::text$$, 'void', 'v', false),
+    ('topk.status', $$counter text DEFAULT 'video_views'::text$$, 'TABLE(topic text, partition integer, group_id text, member text, owner_pid integer, owner_alive boolean, epoch bigint, start_offset bigint, next_offset bigint, counted bigint, late bigint, dead bigint, skipped bigint, lost bigint, watermark timestamp with time zone, flushed_at timestamp with time zone)', 's', false),
+    ('topk.top', $$span text, k integer DEFAULT 10, at timestamp with time zone DEFAULT NULL::timestamp with time zone, counter text DEFAULT 'video_views'::text$$, 'TABLE(rank bigint, video_id text, views bigint)', 's', false),
+    ('topk', $$span text, k integer DEFAULT 10, at timestamp with time zone DEFAULT NULL::timestamp with time zone, counter text DEFAULT 'video_views'::text$$, 'TABLE(rank bigint, video_id text, views bigint)', 's', false),
+    ('topk.version', '', 'text', 's', false);
+SELECT is(pg_get_function_arguments(signature::regproc), arguments, signature || ' takes its arguments') FROM contract;
+SELECT is(pg_get_function_result(signature::regproc), result, signature || ' returns its result') FROM contract;
+SELECT is(p.provolatile, volatility, signature || ' has its volatility') FROM contract JOIN pg_proc p ON p.oid = signature::regproc;
+SELECT is(p.proisstrict, strict, signature || ' is strict or not') FROM contract JOIN pg_proc p ON p.oid = signature::regproc;
+SELECT is(p.prosecdef, false, signature || ' runs with the rights of its caller') FROM contract JOIN pg_proc p ON p.oid = signature::regproc;
+-- What writes is unsafe in parallel queries, what reads is not.
+SELECT is(p.proparallel = 'u', p.provolatile = 'v', p.proname || ' states its parallel safety')
+    FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e' JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'topk';
+SELECT is(p.proconfig, ARRAY['search_path=pg_catalog, pg_temp'], p.proname || ' pins search_path')
+    FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e' JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'topk'
+    WHERE p.prolang = (SELECT oid FROM pg_language WHERE lanname = 'c') AND p.proname NOT IN ('version', 'delta_rows');
+
+-- A comment on every object. (An array type and the row type of a table or view have none of their own.)
+SELECT isnt(coalesce(obj_description(d.objid, d.classid::regclass::name), ''), '', 'a comment on ' || pg_describe_object(d.classid, d.objid, 0))
+    FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'topk' AND d.deptype = 'e'
+    WHERE NOT (d.classid = 'pg_type'::regclass AND EXISTS (SELECT FROM pg_type t LEFT JOIN pg_class c ON c.oid = t.typrelid WHERE t.oid = d.objid AND (t.typelem <> 0 OR c.relkind <> 'c')));
+-- Every table that holds rows of counters is dumped.
+SELECT set_eq($$SELECT unnest(extconfig)::regclass::text FROM pg_extension WHERE extname = 'topk'$$,
+    $$SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'topk'::regnamespace AND relkind = 'r'$$, 'pg_dump keeps the rows of every table');
+
+-- PUBLIC: no writing anywhere, no reading of the base tables; roles are not made.
+SELECT ok(NOT has_table_privilege('public', c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER'), 'PUBLIC does not write ' || c.oid::regclass) FROM pg_class c
+    WHERE c.relnamespace = 'topk'::regnamespace AND c.relkind IN ('r', 'v');
+SELECT is(has_table_privilege('public', c.oid, 'SELECT'), c.relkind = 'v' OR c.relname = 'hour_map', 'PUBLIC reads views and the hour map only: ' || c.oid::regclass) FROM pg_class c
+    WHERE c.relnamespace = 'topk'::regnamespace AND c.relkind IN ('r', 'v');
+SELECT ok(NOT has_schema_privilege('public', 'topk', 'CREATE'), 'PUBLIC makes nothing in schema topk');
+SELECT is((SELECT count(*) FROM pg_roles WHERE rolname LIKE 'topk%'), 0::bigint, 'no roles are made');
+
+-- A counter of a plain user, and what the privileges open.
+CREATE ROLE pgtap_topk_owner; CREATE ROLE pgtap_topk_read; CREATE ROLE pgtap_topk_ingest; CREATE ROLE pgtap_topk_none;
+CREATE SCHEMA pgtap_topk AUTHORIZATION pgtap_topk_owner;
+GRANT USAGE ON SCHEMA pgtap_topk TO PUBLIC;
+SET LOCAL ROLE pgtap_topk_owner;
+SET LOCAL search_path = pgtap_topk, public, pg_catalog;
+SELECT lives_ok($$SELECT topk.create_counter('pgtap')$$, 'a plain user makes a counter in a schema of his');
+SELECT lives_ok($$SELECT topk.grant_access('pgtap_topk_read', 'read', 'pgtap'), topk.grant_access('pgtap_topk_ingest', 'ingest', 'pgtap')$$, 'and grants access to it');
+RESET ROLE;
+SELECT has_table('pgtap_topk', t, t) FROM unnest(ARRAY['pgtap_hour', 'pgtap_late', 'pgtap_day_rollup', 'pgtap_month_rollup', 'pgtap_all_time_rollup']) t;
+SELECT has_view('pgtap_topk', v, v) FROM unnest(ARRAY['pgtap_day', 'pgtap_month', 'pgtap_all_time']) v;
+SELECT columns_are('pgtap_topk', r, ARRAY['window_start', 'video_id', 'views']) FROM unnest(ARRAY['pgtap_hour', 'pgtap_day', 'pgtap_month', 'pgtap_all_time', 'pgtap_day_rollup', 'pgtap_month_rollup', 'pgtap_all_time_rollup']) r;
+SELECT relation_owner_is('pgtap_topk'::name, relname, 'pgtap_topk_owner'::name) FROM pg_class WHERE relnamespace = 'pgtap_topk'::regnamespace AND relkind IN ('r', 'p', 'v');
+SELECT isnt(coalesce(obj_description(oid, 'pg_class'), ''), '', 'a comment on ' || relname) FROM pg_class WHERE relnamespace = 'pgtap_topk'::regnamespace AND relkind IN ('r', 'p', 'v');
+SELECT table_privs_are('pgtap_topk', relname, 'pgtap_topk_read', ARRAY['SELECT']) FROM pg_class WHERE relnamespace = 'pgtap_topk'::regnamespace AND relkind IN ('r', 'p', 'v');
+SELECT table_privs_are('pgtap_topk', relname, r, '{}') FROM pg_class, unnest(ARRAY['pgtap_topk_ingest', 'pgtap_topk_none']) r
+    WHERE relnamespace = 'pgtap_topk'::regnamespace AND relkind IN ('r', 'p', 'v');
+
+CREATE TEMPORARY TABLE attempt (number serial, what text, statement text);
+INSERT INTO attempt (what, statement) VALUES
+    ('list', $$SELECT * FROM topk.top('hour', 10, NULL, 'pgtap')$$), ('status', $$SELECT * FROM topk.status('pgtap')$$),
+    ('hours', $$SELECT * FROM topk.hours('pgtap', now(), now())$$), ('claim', $$SELECT * FROM topk.claim('pgtap', 't', 'c', 'g', 'm', 1, '{0}', '{0}', '{1}')$$),
+    ('flush', $$SELECT topk.flush('pgtap', 't', '\x01', NULL, NULL, ARRAY[ROW(0, 1, 0, 1, 0, 0, 0, NULL, 1, 0, 0, 0)::topk.flush_progress])$$),
+    ('reset', $$SELECT topk.reset_progress('pgtap', 't', 0, 0, 'x')$$), ('grant', $$SELECT topk.grant_access('pgtap_topk_none', 'read', 'pgtap')$$),
+    ('drop', $$SELECT topk.drop_counter('pgtap')$$), ('write', $$INSERT INTO pgtap_topk.pgtap_late VALUES ('day', now(), 'a', 1)$$);
+GRANT SELECT ON attempt TO PUBLIC;
+SET LOCAL ROLE pgtap_topk_read;
+SELECT CASE WHEN what IN ('list', 'status', 'hours') THEN lives_ok(statement, '''read'' may ' || what) ELSE throws_ok(statement, '42501', NULL, '''read'' may not ' || what) END FROM attempt ORDER BY number;
+RESET ROLE;
+SET LOCAL ROLE pgtap_topk_ingest;
+SELECT CASE WHEN what IN ('hours', 'claim', 'flush') THEN lives_ok(statement, '''ingest'' may ' || what) ELSE throws_ok(statement, '42501', NULL, '''ingest'' may not ' || what) END FROM attempt ORDER BY number;
+SELECT is((SELECT count(*) FROM topk.kafka_progress), 0::bigint, '''ingest'' sees no offsets of others');
+RESET ROLE;
+SET LOCAL ROLE pgtap_topk_none;
+SELECT throws_ok(statement, '42501', NULL, 'nobody may ' || what) FROM attempt ORDER BY number;
+SELECT is((SELECT count(*) FROM topk.counter) + (SELECT count(*) FROM topk.kafka_progress), 0::bigint, 'and sees no counter');
+RESET ROLE;
+SELECT is((SELECT counted FROM topk.kafka_progress WHERE counter = 'pgtap'), 1::bigint, 'what ''ingest'' flushed is in the books');
+
+SELECT * FROM finish();
+ROLLBACK;
