@@ -96,9 +96,7 @@ std::string late_literal(const Aggregate& late) {
 
 std::string dead_literal(const std::vector<DeadLetter>& letters) {
     CompositeArray rows;
-    const auto bytea = [](const std::optional<std::string>& bytes) {
-        return bytes ? std::optional(bytea_literal(*bytes)) : std::nullopt;
-    };
+    const auto bytea = [](const std::optional<std::string>& bytes) { return bytes ? std::optional(bytea_literal(*bytes)) : std::nullopt; };
     for (const DeadLetter& letter : letters) {
         rows.begin_row().field(raw(letter.partition)).field(raw(letter.offset));
         letter.timestamp ? rows.field(raw(*letter.timestamp)) : rows.null();
@@ -122,16 +120,31 @@ std::string progress_literal(const std::map<Partition, PartitionProgress>& parti
     return rows.text();
 }
 
-SinkError refused(std::string message) { return {SinkErrorKind::kRefused, "", std::move(message)}; }
+SinkError refused(std::string message) {
+    return {SinkErrorKind::kRefused, "", std::move(message)};
+}
 
 }  // namespace
 
-PgSink::~PgSink() { replace_connection(nullptr); }
+PgSink::~PgSink() {
+    replace_connection(nullptr);
+}
 
 void PgSink::replace_connection(PGconn* connection) {
     const std::lock_guard lock(abort_mutex_);
     connection_.reset(connection);
     socket_ = connection == nullptr ? -1 : PQsocket(connection);
+    cancel_.reset(connection == nullptr ? nullptr : PQgetCancel(connection));
+}
+
+void PgSink::cancel() {
+    const std::lock_guard lock(abort_mutex_);
+    if (cancel_) {
+        std::array<char, 256> error{};
+        if (PQcancel(cancel_.get(), error.data(), static_cast<int>(error.size())) == 0) {
+            spdlog::debug("the server did not take the request to cancel: {}", error.data());
+        }
+    }
 }
 
 void PgSink::abort() {
@@ -141,15 +154,19 @@ void PgSink::abort() {
     }
 }
 
-bool PgSink::connected() const { return connection_ && PQstatus(connection_.get()) == CONNECTION_OK; }
+bool PgSink::connected() const {
+    return connection_ && PQstatus(connection_.get()) == CONNECTION_OK;
+}
 
-std::string PgSink::database() const { return PQdb(connection_.get()); }
+std::string PgSink::database() const {
+    return PQdb(connection_.get());
+}
 
 tl::expected<void, SinkError> PgSink::connect() {
     replace_connection(nullptr);
     char* text = nullptr;
-    const std::unique_ptr<PQconninfoOption, decltype(&PQconninfoFree)> options(
-        PQconninfoParse(config_.conninfo.c_str(), &text), PQconninfoFree);
+    const std::unique_ptr<PQconninfoOption, decltype(&PQconninfoFree)> options(PQconninfoParse(config_.conninfo.c_str(), &text),
+                                                                               PQconninfoFree);
     if (!options) {
         const std::string message = text == nullptr ? "out of memory" : one_line(text);
         PQfreemem(text);
@@ -191,21 +208,22 @@ tl::expected<void, SinkError> PgSink::connect() {
 }
 
 tl::expected<void, SinkError> PgSink::check_extension() {
-    const auto installed =
-        query("SELECT extversion, pg_is_in_recovery() FROM pg_extension WHERE extname = 'topk'", {});
+    const auto installed = query("SELECT extversion, pg_is_in_recovery() FROM pg_extension WHERE extname = 'topk'", {});
     if (!installed) {
         return tl::unexpected(installed.error());
     }
     if (PQntuples(installed->get()) == 0) {
-        return tl::unexpected(refused(fmt::format("the extension topk is not installed in database {}; run CREATE EXTENSION "
-                                                  "topk;",
-                                                  database())));
+        return tl::unexpected(
+            refused(fmt::format("the extension topk is not installed in database {}; run CREATE EXTENSION "
+                                "topk;",
+                                database())));
     }
     const std::string version = PQgetvalue(installed->get(), 0, 0);
     if (version != TOPKD_EXTENSION_VERSION) {
-        return tl::unexpected(refused(fmt::format("the extension topk has version {}, this topkd needs {}; run ALTER "
-                                                  "EXTENSION topk UPDATE; or install the topkd that fits",
-                                                  version, TOPKD_EXTENSION_VERSION)));
+        return tl::unexpected(
+            refused(fmt::format("the extension topk has version {}, this topkd needs {}; run ALTER "
+                                "EXTENSION topk UPDATE; or install the topkd that fits",
+                                version, TOPKD_EXTENSION_VERSION)));
     }
     if (std::string_view(PQgetvalue(installed->get(), 0, 1)) == "t") {
         return tl::unexpected(SinkError{SinkErrorKind::kOutage, "25006", "the server is a standby and cannot be written"});
@@ -216,9 +234,10 @@ tl::expected<void, SinkError> PgSink::check_extension() {
     }
     const std::string loaded = PQgetvalue(library->get(), 0, 0);
     if (loaded != TOPKD_EXTENSION_VERSION && !loaded.starts_with(TOPKD_EXTENSION_VERSION ".")) {
-        return tl::unexpected(refused(fmt::format("the server's topk library has version {}, this topkd needs {}; restart "
-                                                  "the server's sessions after an update",
-                                                  loaded, TOPKD_EXTENSION_VERSION)));
+        return tl::unexpected(
+            refused(fmt::format("the server's topk library has version {}, this topkd needs {}; restart "
+                                "the server's sessions after an update",
+                                loaded, TOPKD_EXTENSION_VERSION)));
     }
     return {};
 }
@@ -266,8 +285,8 @@ tl::expected<PgSink::Result, SinkError> PgSink::query(const char* sql, const std
         lengths.push_back(parameter.text ? static_cast<int>(parameter.text->size()) : 0);
         formats.push_back(parameter.binary ? 1 : 0);
     }
-    Result result(PQexecParams(connection_.get(), sql, static_cast<int>(parameters.size()), types.data(), values.data(),
-                               lengths.data(), formats.data(), 0));
+    Result result(PQexecParams(connection_.get(), sql, static_cast<int>(parameters.size()), types.data(), values.data(), lengths.data(),
+                               formats.data(), 0));
     if (PQresultStatus(result.get()) != PGRES_TUPLES_OK) {
         return tl::unexpected(error_of(result.get()));
     }
@@ -288,9 +307,9 @@ tl::expected<void, SinkError> PgSink::ensure_counter() {
     if (created) {
         spdlog::info("created the counter {}", config_.counter);
     } else if (created.error().sqlstate != "42710") {  // somebody else was quicker
-        return tl::unexpected(SinkError{created.error().kind, created.error().sqlstate,
-                                        fmt::format("the counter {} does not exist and cannot be created: {}",
-                                                    config_.counter, created.error().message)});
+        return tl::unexpected(
+            SinkError{created.error().kind, created.error().sqlstate,
+                      fmt::format("the counter {} does not exist and cannot be created: {}", config_.counter, created.error().message)});
     }
     known = query(kHours, nothing);
     return known ? tl::expected<void, SinkError>() : tl::unexpected(known.error());

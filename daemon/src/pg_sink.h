@@ -42,11 +42,15 @@ class PgSink final : public Sink {
     tl::expected<ClaimResult, SinkError> claim(const ClaimRequest& request) override;
     tl::expected<std::optional<Millis>, SinkError> flush(const Batch& batch) override;
     tl::expected<std::vector<Hour>, SinkError> hours(Millis since, Millis until) override;
+    void cancel() override;
     void abort() override;
 
    private:
     struct ConnectionDelete {
         void operator()(PGconn* connection) const { PQfinish(connection); }
+    };
+    struct CancelDelete {
+        void operator()(PGcancel* cancel) const { PQfreeCancel(cancel); }
     };
     struct ResultDelete {
         void operator()(PGresult* result) const { PQclear(result); }
@@ -67,8 +71,9 @@ class PgSink final : public Sink {
     PgSinkConfig config_;
     std::string group_;
     std::unique_ptr<PGconn, ConnectionDelete> connection_;
-    std::mutex abort_mutex_;  // guards socket_: its number may be reused the moment the connection is closed
+    std::mutex abort_mutex_;  // guards the two below, which other threads use: they end with the connection
     int socket_ = -1;
+    std::unique_ptr<PGcancel, CancelDelete> cancel_;
 };
 
 }  // namespace topkd

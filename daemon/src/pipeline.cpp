@@ -16,6 +16,7 @@ namespace {
 
 constexpr milliseconds kRefusedRetry{5000};
 constexpr milliseconds kImplausibleRetry{500};
+constexpr milliseconds kClaimPatience{1000};
 constexpr milliseconds kDay{86'400'000};
 /// Hours further back than this are loaded when an event asks for them: max_age may be set to centuries.
 constexpr milliseconds kHoursLoadedAtMost{500 * kDay};
@@ -31,11 +32,7 @@ constexpr Millis plus(Millis instant, milliseconds duration) {
 }  // namespace
 
 Pipeline::Pipeline(Source& source, SinkWorker& worker, const Clock& clock, PipelineConfig config)
-    : source_(source),
-      worker_(worker),
-      clock_(clock),
-      config_(std::move(config)),
-      policy_(config_.flush_interval, config_.growing_bytes) {}
+    : source_(source), worker_(worker), clock_(clock), config_(std::move(config)), policy_(config_.flush_interval, config_.growing_bytes) {}
 
 Pipeline::Status Pipeline::step() {
     now_ = clock_.monotonic();
@@ -47,6 +44,7 @@ Pipeline::Status Pipeline::step() {
         std::visit([this](auto& job) { finish(job); }, done->job);
     }
     settle_revocation();
+    unblock_claims();
     if (status_ == Status::kRunning && !stopping_) {
         start_held();
     }
@@ -77,8 +75,7 @@ void Pipeline::submit_next() {
         worker_.submit(ConnectJob{});
     } else if (must_resume_) {
         submit_resume();
-    } else if (!submit_claim() && !submit_hours() &&
-               (policy_.due(batch_, now_) || (!batch_.empty() && finished_since_))) {
+    } else if (!submit_claim() && !submit_hours() && (policy_.due(batch_, now_) || (!batch_.empty() && finished_since_))) {
         submit_flush();
     }
 }
@@ -141,6 +138,23 @@ bool Pipeline::submit_claim() {
     }
     worker_.submit(ClaimJob{std::move(request)});
     return true;
+}
+
+// A flush may wait for rows that a stopped or vanished member's transaction holds, and only the claim of that member's
+// partitions ends that transaction. So a claim does not wait for a flush for long.
+void Pipeline::unblock_claims() {
+    const auto waits = [this](const auto& one) { return one.second.claim_due(now_) && !one.second.refused(); };
+    const bool blocked = flush_in_flight_ && !stopping_ && std::any_of(partitions_.begin(), partitions_.end(), waits);
+    if (!blocked) {
+        claims_blocked_since_.reset();
+        return;
+    }
+    claims_blocked_since_ = claims_blocked_since_.value_or(now_);
+    if (now_ >= *claims_blocked_since_ + kClaimPatience) {
+        spdlog::info("a flush keeps a claim waiting; cancelling it, to be read again");
+        worker_.cancel();
+        claims_blocked_since_ = now_;
+    }
 }
 
 bool Pipeline::submit_hours() {
@@ -228,12 +242,11 @@ void Pipeline::adopt(const ClaimRequest& request, const ClaimResult& result) {
         switch (claimed.status) {
             case ClaimStatus::kOk:
                 state.adopt(claimed, log_start);
-                spdlog::debug("{}: {} at offset {}, epoch {}", name_of(claimed.partition),
-                              request.resumes() ? "resumed" : "claimed", raw(claimed.next_offset), claimed.epoch);
+                spdlog::debug("{}: {} at offset {}, epoch {}", name_of(claimed.partition), request.resumes() ? "resumed" : "claimed",
+                              raw(claimed.next_offset), claimed.epoch);
                 break;
             case ClaimStatus::kFenced:
-                spdlog::warn("{}: claimed by another member; claiming again if it stays assigned here",
-                             name_of(claimed.partition));
+                spdlog::warn("{}: claimed by another member; claiming again if it stays assigned here", name_of(claimed.partition));
                 state.fence(now_ + 2 * config_.heartbeat_interval);
                 break;
             default:
@@ -252,8 +265,7 @@ void Pipeline::implausible(PartitionState& state, const ClaimedPartition& claime
     refuse(state, fmt::format("the stored offset {} is {}; to go on from {}: "
                               "SELECT topk.reset_progress('{}', '{}', {}, {}, '<reason>');",
                               raw(claimed.next_offset),
-                              below ? fmt::format("below the log's start {}: records were removed before they were counted",
-                                                  raw(start))
+                              below ? fmt::format("below the log's start {}: records were removed before they were counted", raw(start))
                                     : fmt::format("beyond the log's end {}: was the topic made again?", raw(end)),
                               raw(start), config_.counter, config_.topic, raw(state.partition()), raw(start)));
 }
@@ -321,8 +333,8 @@ void Pipeline::flush_failed(const FlushDone& done) {
 void Pipeline::data_error(const Batch& batch, const SinkError& error) {
     if (batch.records() > 1) {
         policy_.cut_down(batch.records());
-        spdlog::warn("the database refuses the content of a batch of {} records; trying {} at a time: {}",
-                     batch.records(), *policy_.record_limit(), error.message);
+        spdlog::warn("the database refuses the content of a batch of {} records; trying {} at a time: {}", batch.records(),
+                     *policy_.record_limit(), error.message);
         return;
     }
     const auto& progress = batch.partitions();
@@ -405,8 +417,7 @@ void Pipeline::rewind(const char* reason) {
 }
 
 void Pipeline::start_held() {
-    if (must_resume_ || !connected_ || missing_hour_ || revocation_ || !hours_ready() || policy_.full(batch_) ||
-        now_ < retry_at_) {
+    if (must_resume_ || !connected_ || missing_hour_ || revocation_ || !hours_ready() || policy_.full(batch_) || now_ < retry_at_) {
         return;
     }
     std::vector<StartAt> starts;

@@ -95,6 +95,7 @@ class Pipeline {
     void submit_next();
     void submit_resume();
     bool submit_claim();
+    void unblock_claims();
     bool submit_hours();
     void submit_flush();
     std::optional<TopicState> describe(const std::vector<Partition>& partitions);
@@ -174,6 +175,7 @@ class Pipeline {
     Instant hours_refresh_at_{};
 
     std::optional<PendingRevocation> revocation_;
+    std::optional<Instant> claims_blocked_since_;
     std::optional<Instant> full_since_;
     std::map<std::pair<Partition, Offset>, Poison> poisons_;
     bool joined_ = false;

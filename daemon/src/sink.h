@@ -68,6 +68,9 @@ class Sink {
     /// Every hour that overlaps [since, until).
     virtual tl::expected<std::vector<Hour>, SinkError> hours(Millis since, Millis until) = 0;
 
+    /// Asks the server to give up the call in progress, which then fails as an outage; the connection stays. Any thread.
+    virtual void cancel() = 0;
+
     /// Breaks the connection so that a call in progress fails soon. Any thread.
     virtual void abort() = 0;
 };

@@ -60,7 +60,13 @@ void SinkWorker::wait(std::chrono::milliseconds timeout) {
     changed_.wait_for(lock, timeout, [this] { return done_.has_value(); });
 }
 
-void SinkWorker::abort() { sink_.abort(); }
+void SinkWorker::cancel() {
+    sink_.cancel();
+}
+
+void SinkWorker::abort() {
+    sink_.abort();
+}
 
 void SinkWorker::run_pending() {
     std::optional<Job> job;

@@ -68,6 +68,9 @@ class SinkWorker {
     /// Until there is a result to take, or the timeout is over. Manual mode: returns at once.
     void wait(std::chrono::milliseconds timeout);
 
+    /// Asks the database to give up the job under way, if any; its result is then an outage, unless it was quicker.
+    void cancel();
+
     /// Breaks the job under way, if any; its result is then an outage, unless it was quicker.
     void abort();
 

@@ -89,16 +89,26 @@ bool same_cluster(const Stored& stored, const verify::LogReader& log) {
     return true;
 }
 
+std::string outcome(const verify::Differences& differences) {
+    using Kind = verify::Differences::Kind;
+    if (differences.count() == 0) {
+        return "equal";
+    }
+    return fmt::format("{} differences ({} in the books, {} in the rows, {} in records and dead letters)", differences.count(),
+                       differences.count(Kind::books), differences.count(Kind::rows), differences.count(Kind::records));
+}
+
 int report(const VerifyOptions& options, const verify::Differences& differences, const verify::Totals& totals) {
-    for (const std::string& difference : differences.in_words()) {
+    const std::vector<std::string> in_words = differences.in_words();
+    for (const std::string& difference : in_words) {
         say(difference);
     }
-    if (differences.count() > differences.in_words().size()) {
-        say(fmt::format("… and {} more", differences.count() - differences.in_words().size()));
+    if (differences.count() > in_words.size()) {
+        say(fmt::format("… and {} more", differences.count() - in_words.size()));
     }
     say(fmt::format("verify: {}: counter {}, topic {}: {} records ({} counted or late, {} dead), {} offsets skipped, {} rows",
-                    differences.count() == 0 ? "equal" : fmt::format("{} differences", differences.count()), options.counter, options.topic,
-                    totals.records, totals.events, totals.dead, totals.skipped, totals.rows));
+                    outcome(differences), options.counter, options.topic, totals.records, totals.events, totals.dead, totals.skipped,
+                    totals.rows));
     std::cout << std::flush;
     return differences.count() == 0 ? 0 : 1;
 }

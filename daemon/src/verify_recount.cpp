@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "verify_decode.h"
 
@@ -73,6 +74,37 @@ class Crc32c {
 
 }  // namespace
 
+void Differences::add(Kind kind, std::string difference) {
+    const auto index = static_cast<std::size_t>(kind);
+    if (++counts_[index] <= kInWords) {
+        words_[index].push_back(std::move(difference));
+    }
+}
+
+std::uint64_t Differences::count() const {
+    return std::accumulate(counts_.begin(), counts_.end(), std::uint64_t{0});
+}
+
+std::vector<std::string> Differences::in_words() const {
+    std::array<std::size_t, kKinds> take{};
+    std::size_t taken = 0;
+    for (bool more = true; more && taken < kInWords;) {
+        more = false;
+        for (std::size_t kind = 0; kind < kKinds && taken < kInWords; ++kind) {
+            if (take[kind] < words_[kind].size()) {
+                ++take[kind];
+                ++taken;
+                more = true;
+            }
+        }
+    }
+    std::vector<std::string> words;
+    for (std::size_t kind = 0; kind < kKinds; ++kind) {
+        words.insert(words.end(), words_[kind].begin(), words_[kind].begin() + static_cast<std::ptrdiff_t>(take[kind]));
+    }
+    return words;
+}
+
 std::uint32_t fingerprint_of(const LogRecord& record) {
     Crc32c crc;
     crc.add_integer(record.timestamp.value_or(-1), 8);
@@ -110,7 +142,8 @@ std::optional<std::string> Recount::add(const LogRecord& record) {
             dead = std::min(books, std::ssize(letters->second));
         }
     } else if (event.faults != 0) {
-        differences_.add(fmt::format("partition {} offset {}: no event, but no dead letter either", record.partition, record.offset));
+        differences_.add(Differences::Kind::records,
+                         fmt::format("partition {} offset {}: no event, but no dead letter either", record.partition, record.offset));
     }
     partition.dead += dead;
     partition.events += books - dead;
@@ -127,7 +160,8 @@ void Recount::check_fingerprint(const LogRecord& record) {
             continue;
         }
         if (book.last_timestamp.value_or(-1) != record.timestamp.value_or(-1) || book.last_crc != std::int64_t{fingerprint_of(record)}) {
-            differences_.add(fmt::format("partition {} offset {}: the record is not the one that was consumed (was the topic made again?)",
+            differences_.add(Differences::Kind::records,
+                             fmt::format("partition {} offset {}: the record is not the one that was consumed (was the topic made again?)",
                                          record.partition, record.offset));
         }
     }
@@ -135,15 +169,17 @@ void Recount::check_fingerprint(const LogRecord& record) {
 
 void Recount::check_limits(const LogRecord& record, Instant time, Instant last_flush) {
     if (time < stored_.counter_created_at - stored_.max_age - kClockSlack) {
-        differences_.add(fmt::format("partition {} offset {}: counted, although older than max_age", record.partition, record.offset));
+        differences_.add(Differences::Kind::records,
+                         fmt::format("partition {} offset {}: counted, although older than max_age", record.partition, record.offset));
     } else if (time > last_flush + stored_.max_clock_skew + kClockSlack) {
-        differences_.add(fmt::format("partition {} offset {}: counted, although ahead of the clock", record.partition, record.offset));
+        differences_.add(Differences::Kind::records,
+                         fmt::format("partition {} offset {}: counted, although ahead of the clock", record.partition, record.offset));
     }
 }
 
 void Recount::check_dead(const LogRecord& record, unsigned faults, Instant time, std::vector<DeadLetter>& letters, std::int64_t books) {
     const auto differs = [&](const std::string& what) {
-        differences_.add(fmt::format("partition {} offset {}: {}", record.partition, record.offset, what));
+        differences_.add(Differences::Kind::records, fmt::format("partition {} offset {}: {}", record.partition, record.offset, what));
     };
     if (std::ssize(letters) > books) {
         differs(fmt::format("{} dead letters for one record", letters.size()));
@@ -222,7 +258,8 @@ void Recount::compare_books() {
         const std::int64_t skipped = book.next - log.records;
         const auto compare = [&, partition = number](std::string_view what, std::int64_t stored, std::int64_t recounted) {
             if (stored != recounted) {
-                differences_.add(fmt::format("partition {}: the books have {} records {}, the log {}", partition, stored, what, recounted));
+                differences_.add(Differences::Kind::books,
+                                 fmt::format("partition {}: the books have {} records {}, the log {}", partition, stored, what, recounted));
             }
         };
         compare("counted or late", book.counted_or_late, log.events);
@@ -239,7 +276,8 @@ void Recount::compare_dead_letters() {
     for (const auto& [place, letters] : stored_.dead_letters) {
         for (const DeadLetter& letter : letters) {
             if (!letter.seen) {
-                differences_.add(fmt::format("partition {} offset {}: a dead letter, but no record was consumed there: {}", place.first,
+                differences_.add(Differences::Kind::records,
+                                 fmt::format("partition {} offset {}: a dead letter, but no record was consumed there: {}", place.first,
                                              place.second, in_quotes(letter.reason)));
             }
         }
@@ -259,8 +297,8 @@ void Recount::compare_views() {
     std::sort(differing.begin(), differing.end());
     for (const auto& [hour, video_id] : differing) {
         const Views& views = stored_.hours[hour][std::string(video_id)];
-        differences_.add(fmt::format("hour {} video {}: the tables have {} views, the log {}", written(hour), in_quotes(video_id),
-                                     views.stored, views.recounted));
+        differences_.add(Differences::Kind::rows, fmt::format("hour {} video {}: the tables have {} views, the log {}", written(hour),
+                                                              in_quotes(video_id), views.stored, views.recounted));
     }
 }
 

@@ -2,6 +2,8 @@
 // handed in. Every way in which the two can differ ends in one line of text.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -24,22 +26,23 @@ struct LogRecord {
     std::optional<std::string_view> value;
 };
 
-/// Differences: the first ones in words, and how many there are.
+/// Differences: how many there are of each kind, and the first ones in words.
 class Differences {
   public:
+    enum class Kind : std::size_t { books, rows, records };
+    static constexpr std::size_t kKinds = 3;
     static constexpr std::size_t kInWords = 20;
 
-    void add(std::string difference) {
-        if (++count_ <= kInWords) {
-            in_words_.push_back(std::move(difference));
-        }
-    }
-    std::uint64_t count() const { return count_; }
-    const std::vector<std::string>& in_words() const { return in_words_; }
+    void add(Kind kind, std::string difference);
+    std::uint64_t count() const;
+    std::uint64_t count(Kind kind) const { return counts_[static_cast<std::size_t>(kind)]; }
+
+    /// At most kInWords, the kinds in turn, so that a flood of one does not hide another.
+    std::vector<std::string> in_words() const;
 
   private:
-    std::uint64_t count_ = 0;
-    std::vector<std::string> in_words_;
+    std::array<std::uint64_t, kKinds> counts_{};
+    std::array<std::vector<std::string>, kKinds> words_;
 };
 
 struct Totals {
