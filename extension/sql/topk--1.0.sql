@@ -9,7 +9,8 @@ COMMENT ON SCHEMA topk IS 'exact Top-K: registry, Kafka offsets, dead letters, l
 GRANT USAGE ON SCHEMA topk TO PUBLIC;
 
 -- ---------------------------------------------------------------------------------------------------------------------
--- Tables of the extension's owner
+-- Tables of the extension's owner. No foreign keys to the registry: pg_restore loads tables in any order when it runs
+-- several jobs, and it has no constraints of extensions to put off. drop_counter and claim keep them together by locks.
 -- ---------------------------------------------------------------------------------------------------------------------
 
 CREATE TABLE topk.counter_data (
@@ -32,7 +33,7 @@ COMMENT ON COLUMN topk.counter_data.idle_timeout IS 'silence after which a parti
 COMMENT ON COLUMN topk.counter_data.sealed_through IS 'the frontier: every hour that ends at or before it is sealed';
 
 CREATE TABLE topk.access_data (
-    counter text COLLATE "C" NOT NULL REFERENCES topk.counter_data (name),
+    counter text COLLATE "C" NOT NULL,
     role regrole NOT NULL,
     privilege text COLLATE "C" NOT NULL CHECK (privilege IN ('read', 'ingest', 'admin')),
     granted_at timestamptz NOT NULL DEFAULT now(),
@@ -43,7 +44,7 @@ COMMENT ON TABLE topk.access_data IS 'privileges given by topk.grant_access; rea
 -- Offsets are compared and set in the transaction of the counts. No CHECK ties the books to the offsets: they are
 -- written independently, so that an audit of them can fail.
 CREATE TABLE topk.kafka_progress_data (
-    counter text COLLATE "C" NOT NULL REFERENCES topk.counter_data (name),
+    counter text COLLATE "C" NOT NULL,
     topic text COLLATE "C" NOT NULL,
     partition int NOT NULL CHECK (partition >= 0),
     cluster_id text,

@@ -154,6 +154,9 @@ void settle_rows(const Counter& counter, const ClaimArguments& claim) {
     bool topic_known;
     if (has_all_rows(claim, &topic_known) && other_group(claim) == nullptr) return;
     lock_progress_creation(counter);
+    // It may have been dropped, even made again, until the lock came.
+    if (find_counter(claim.counter, Snapshot::kFresh).hour_table != counter.hour_table)
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("counter \"%s\" was dropped", claim.counter)));
     const char* recorded = other_group(claim);
     if (recorded != nullptr && (!claim.take_over || claim.resume)) refuse_group(claim, recorded);
     if (recorded != nullptr) take_counter_over(claim);

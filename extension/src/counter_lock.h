@@ -1,5 +1,6 @@
 // Heavyweight locks of the advisory class under a private tag, held until the transaction ends.
-// Order, for whoever takes several: progress rows (by topic, partition) -> seal -> partitions -> table locks.
+// Order, for whoever takes several: registry row -> progress (creation) -> progress rows by (topic, partition) -> seal ->
+// partitions -> table locks.
 // The queue of a heavyweight lock is fair: a sealer is not starved by a stream of flushes, as with row share locks.
 #pragma once
 

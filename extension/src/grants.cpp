@@ -15,9 +15,11 @@ struct AccessArguments {
     const char* counter;
 };
 
+// Holds the counter's row, so that a counter being dropped is not granted.
 Statement grant_statement = {
-    "INSERT INTO topk.access_data (counter, role, privilege) VALUES ($1, $2::regrole, $3) ON CONFLICT (counter, role, privilege) DO "
-    "NOTHING"};
+    "INSERT INTO topk.access_data (counter, role, privilege)"
+    " SELECT c.name, $2::regrole, $3 FROM topk.counter_data c WHERE c.name = $1 FOR KEY SHARE"
+    " ON CONFLICT (counter, role, privilege) DO NOTHING"};
 Statement revoke_statement = {"DELETE FROM topk.access_data WHERE counter = $1 AND role = $2::regrole AND privilege = $3"};
 
 AccessArguments read_access_arguments(FunctionCallInfo fcinfo) {

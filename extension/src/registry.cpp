@@ -22,6 +22,8 @@ Statement register_statement = {
     "INSERT INTO topk.counter_data (name, hour_table, time_zone, lateness, max_clock_skew, max_age, idle_timeout)"
     " VALUES ($1, $2::regclass, $3, $4, $5, $6, $7) ON CONFLICT (name) DO NOTHING"};
 
+Statement lock_counter_statement = {"SELECT FROM topk.counter_data WHERE name = $1 FOR UPDATE"};
+
 Statement lock_all_progress_statement = {"SELECT FROM topk.kafka_progress_data WHERE counter = $1 ORDER BY topic, partition FOR UPDATE"};
 
 Statement forget_statements[] = {
@@ -97,18 +99,32 @@ void require_own_hours(Oid hour_table) {
         ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of table \"%s\"", name)));
 }
 
-/// The hour table of a counter that the caller may drop; InvalidOid if it was dropped by hand.
+[[noreturn]] void refuse_unknown(const char* name) {
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("counter \"%s\" does not exist", name)));
+    pg_unreachable();
+}
+
+/// The hour table of a counter that the caller may drop; the table itself may be gone, dropped by hand.
 Oid droppable_hours(const char* name) {
     std::uint64_t found = 0;
     const Oid registrar = extension_owner();
     as_user(registrar, [&] { found = run(hour_table_statement, {text_value(name)}, Snapshot::kFresh); });
-    if (found == 0) ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("counter \"%s\" does not exist", name)));
+    if (found == 0) refuse_unknown(name);
     const Oid hour_table = DatumGetObjectId(cell(0, 1).value);
     const Oid owner = relation_owner(hour_table);
     if (!has_privs_of_role(GetUserId(), OidIsValid(owner) ? owner : registrar))
         ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of counter \"%s\"", name),
                         OidIsValid(owner) ? 0 : errdetail("Its hour table is gone; only the owner of the extension may remove the rest.")));
-    return OidIsValid(owner) ? hour_table : InvalidOid;
+    return hour_table;
+}
+
+/// Deletes the counter's rows of topk.*, after every claim, grant and flush in flight, none of which can follow.
+void forget_counter(const char* name, Oid hour_table) {
+    if (run(lock_counter_statement, {text_value(name)}, Snapshot::kFresh) == 0) refuse_unknown(name);
+    lock_counter(hour_table, LockPurpose::kProgress, ExclusiveLock);
+    run(lock_all_progress_statement, {text_value(name)}, Snapshot::kFresh);
+    lock_counter(hour_table, LockPurpose::kSeal, ExclusiveLock);
+    for (Statement& statement : forget_statements) run(statement, {text_value(name)}, Snapshot::kFresh);
 }
 
 void drop_tables(const char* name, Oid hour_table) {
@@ -156,13 +172,9 @@ TOPK_SQL_FUNCTION(topk_drop_counter) {
     const char* name = text_argument(fcinfo, 0, "name");
     with_spi([&] {
         const Oid hour_table = droppable_hours(name);
-        as_user(extension_owner(), [&] {
-            // In the order of a flush, so that one in flight ends first.
-            run(lock_all_progress_statement, {text_value(name)}, Snapshot::kFresh);
-            if (OidIsValid(hour_table)) lock_counter(hour_table, LockPurpose::kSeal, ExclusiveLock);
-            for (Statement& statement : forget_statements) run(statement, {text_value(name)}, Snapshot::kFresh);
-        });
-        if (OidIsValid(hour_table)) as_user(relation_owner(hour_table), [&] { drop_tables(name, hour_table); });
+        as_user(extension_owner(), [&] { forget_counter(name, hour_table); });
+        const Oid owner = relation_owner(hour_table);
+        if (OidIsValid(owner)) as_user(owner, [&] { drop_tables(name, hour_table); });
     });
     PG_RETURN_VOID();
 }
