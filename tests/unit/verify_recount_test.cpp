@@ -234,18 +234,27 @@ TEST(VerifyRecount, RecordsOutsideTheBooksAreNotCounted) {
     EXPECT_THAT(differences(consistent({}), log), IsEmpty());
 }
 
-TEST(VerifyRecount, OnlyTheFirstDifferencesAreInWords) {
+TEST(VerifyRecount, TheFirstDifferencesOfEachKindAreInWords) {
     Stored stored = consistent({});
     for (int i = 0; i < 50; ++i) {
         stored.hours[kNoon]["x" + std::to_string(i)].stored = 1;
+        stored.dead_letters[{0, 100 + i}] = {letter("not JSON", "")};
     }
+    ++stored.books[0].skipped;
     Recount recount(std::move(stored), utc_hours);
     for (const Log::Entry& entry : Log{}.entries) {
         ASSERT_EQ(recount.add(Log::record(entry)), std::nullopt);
     }
     const Differences found = recount.compare();
-    EXPECT_EQ(found.count(), 50u);
-    EXPECT_EQ(found.in_words().size(), Differences::kInWords);
+    EXPECT_EQ(found.count(), 101u);
+    EXPECT_EQ(found.count(Differences::Kind::books), 1u);
+    EXPECT_EQ(found.count(Differences::Kind::rows), 50u);
+    EXPECT_EQ(found.count(Differences::Kind::records), 50u);
+    const std::vector<std::string> words = found.in_words();
+    ASSERT_EQ(words.size(), Differences::kInWords);
+    EXPECT_THAT(words.front(), HasSubstr("records skipped"));
+    EXPECT_THAT(words[1], HasSubstr("hour 2026"));
+    EXPECT_THAT(words.back(), HasSubstr("a dead letter"));
 }
 
 TEST(VerifyRecount, UnknownHoursAreAFailure) {
