@@ -84,6 +84,32 @@ def test_reset_unblocks_a_running_member(database, topic, broker, launcher):
     wait_until(lambda: database.next_offsets(topic.name)[0] == 400, 40, "the reset partition at its end")
     assert process.terminate() == 0
 
+def test_topic_made_again_under_a_running_member(database, topic, broker, launcher):
+    """It counts nothing of the second life before the reset, and all of it after."""
+    first = produce_even(topic, 500, settings.SEED)
+    running = launcher.ingest(database, topic, name="running")
+    database.wait_for_offsets(topic.name, topic.ends(), 30)
+    broker.delete_topic(topic.name)
+    topic = broker.create_topic(topic.name, topic.partitions)
+    second = produce_even(topic, 100, settings.SEED + 1)
+    running.wait_for_log("reset_progress", 40)
+    assert recount.differences(recount.views_of(first), recount.stored_views(database)) == {}
+    reset_all(database, topic, 0, "topic made again")
+    wait_until(lambda: set(database.next_offsets(topic.name).values()) == {100}, 40, "the second life at its end")
+    assert running.terminate() == 0
+    assert recount.differences(recount.views_of(first + second), recount.stored_views(database)) == {}
+
+def test_retention_up_to_the_stored_offset_is_no_loss(database, topic, broker, launcher):
+    """The last record consumed, whose fingerprint is stored, is gone: that alone is no reason to refuse."""
+    first = produce_even(topic, 500, settings.SEED)
+    assert ingest_to_end(launcher, database, topic) == 0
+    broker.delete_records(topic.name, topic.ends())
+    assert ingest_to_end(launcher, database, topic) == 0
+    second = produce_even(topic, 100, settings.SEED + 1)
+    assert ingest_to_end(launcher, database, topic) == 0
+    assert recount.differences(recount.views_of(first + second), recount.stored_views(database)) == {}
+    assert {row["lost"] for row in database.progress(topic.name).values()} == {0}
+
 
 def test_first_start_behind_retention(database, topic, broker, launcher):
     """A log that begins at 300 is no loss when nothing was read before."""

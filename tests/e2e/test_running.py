@@ -115,3 +115,26 @@ def test_broker_outage_at_run_time(database, topic, broker, launcher):
     database.wait_for_offsets(topic.name, topic.ends(), 60)
     assert process.terminate() == 0
     recount.assert_equal(database, topic)
+
+
+def test_two_members_exit_at_end(database, topic, launcher):
+    """Each ends with what it had at the end; what one leaves behind goes to the other."""
+    topic.produce(kafka.events(20_000, settings.SEED))
+    both = [launcher.ingest(database, topic, "--exit-at-end", name=name) for name in ("alpha", "beta")]
+    assert [process.wait(60) for process in both] == [0, 0]
+    recount.assert_equal(database, topic)
+
+
+def test_sigterm_in_the_middle_of_a_catch_up(database, topic, launcher):
+    """The queues are full of records at that moment: what was read is flushed, the rest is left, the exit is orderly."""
+    topic.produce(kafka.events(200_000, settings.SEED))
+    ends, interruptions = topic.ends(), 0
+    while database.next_offsets(topic.name) != ends and interruptions < 5:
+        before = database.next_offsets(topic.name)
+        process = launcher.ingest(database, topic, "--memory", "16MiB", flush_interval="20ms")
+        wait_until(lambda: database.next_offsets(topic.name) != before, 20, "a first flush", every=0.01)
+        assert process.terminate(10) == 0, process.log_text()
+        interruptions += 1
+    assert launcher.ingest(database, topic, "--exit-at-end").wait(60) == 0
+    recount.assert_equal(database, topic)
+    assert interruptions > 1
