@@ -58,6 +58,10 @@ class Probes:
         self.lock = threading.Lock()
         self.sent_at = {}
         self.numbers = numbers
+        # A producer's first record waits for connections and metadata, up to a second; that is not what is measured.
+        self.producer.produce(TOPIC, json.dumps({"video_id": "warm-up"}), "warm-up")
+        if self.producer.flush(30):
+            raise RigError("the probes' producer does not reach the broker")
 
     def send(self):
         video_id = f"!probe_{next(self.numbers):06d}"
