@@ -8,6 +8,7 @@
 #include <array>
 #include <charconv>
 #include <cstring>
+#include <thread>
 
 #include "pg_literal.h"
 
@@ -25,6 +26,9 @@ constexpr std::array<std::pair<const char*, const char*>, 8> kDefaults{{{"applic
                                                                         {"keepalives_count", "3"},
                                                                         {"tcp_user_timeout", "30000"},
                                                                         {"client_encoding", "UTF8"}}};
+
+constexpr const char* kConnectHint =
+    "; hint: check --db (host, port, dbname, user, password), that the server runs, and its pg_hba.conf";
 
 constexpr const char* kSession =
     "SET default_transaction_isolation = 'read committed'; SET statement_timeout = '5min'; SET client_min_messages = warning";
@@ -50,6 +54,7 @@ std::string one_line(std::string text) {
         text.pop_back();
     }
     std::replace(text.begin(), text.end(), '\n', ' ');
+    std::erase(text, '\t');  // libpq indents what follows a line break
     return text;
 }
 
@@ -134,17 +139,26 @@ void PgSink::replace_connection(PGconn* connection) {
     const std::lock_guard lock(abort_mutex_);
     connection_.reset(connection);
     socket_ = connection == nullptr ? -1 : PQsocket(connection);
-    cancel_.reset(connection == nullptr ? nullptr : PQgetCancel(connection));
+    cancel_ = std::shared_ptr<PGcancel>(connection == nullptr ? nullptr : PQgetCancel(connection), PQfreeCancel);
 }
 
 void PgSink::cancel() {
-    const std::lock_guard lock(abort_mutex_);
-    if (cancel_) {
+    std::shared_ptr<PGcancel> request;
+    {
+        const std::lock_guard lock(abort_mutex_);
+        request = cancel_;
+    }
+    if (!request) {
+        return;
+    }
+    // PQcancel connects, without a limit of its own: to a host that went silent that takes as long as TCP likes. The
+    // caller is the consumer thread, which must not wait; a request that arrives late fails some later call as an outage.
+    std::thread([request = std::move(request)] {
         std::array<char, 256> error{};
-        if (PQcancel(cancel_.get(), error.data(), static_cast<int>(error.size())) == 0) {
+        if (PQcancel(request.get(), error.data(), static_cast<int>(error.size())) == 0) {
             spdlog::debug("the server did not take the request to cancel: {}", error.data());
         }
-    }
+    }).detach();
 }
 
 void PgSink::abort() {
@@ -188,7 +202,7 @@ tl::expected<void, SinkError> PgSink::connect() {
     values.push_back(nullptr);
     replace_connection(PQconnectdbParams(keywords.data(), values.data(), 0));
     if (!connected()) {
-        SinkError error{SinkErrorKind::kOutage, "", one_line(PQerrorMessage(connection_.get()))};
+        SinkError error{SinkErrorKind::kOutage, "", one_line(PQerrorMessage(connection_.get())) + kConnectHint};
         replace_connection(nullptr);
         return tl::unexpected(std::move(error));
     }

@@ -49,9 +49,6 @@ class PgSink final : public Sink {
     struct ConnectionDelete {
         void operator()(PGconn* connection) const { PQfinish(connection); }
     };
-    struct CancelDelete {
-        void operator()(PGcancel* cancel) const { PQfreeCancel(cancel); }
-    };
     struct ResultDelete {
         void operator()(PGresult* result) const { PQclear(result); }
     };
@@ -73,7 +70,7 @@ class PgSink final : public Sink {
     std::unique_ptr<PGconn, ConnectionDelete> connection_;
     std::mutex abort_mutex_;  // guards the two below, which other threads use: they end with the connection
     int socket_ = -1;
-    std::unique_ptr<PGcancel, CancelDelete> cancel_;
+    std::shared_ptr<PGcancel> cancel_;
 };
 
 }  // namespace topkd

@@ -144,7 +144,9 @@ bool Pipeline::submit_claim() {
 // partitions ends that transaction. So a claim does not wait for a flush for long.
 void Pipeline::unblock_claims() {
     const auto waits = [this](const auto& one) { return one.second.claim_due(now_) && !one.second.refused(); };
-    const bool blocked = flush_in_flight_ && !stopping_ && std::any_of(partitions_.begin(), partitions_.end(), waits);
+    // With brokers that do not answer no claim can be sent, and cancelling would only keep the flushes from ever ending.
+    const bool sendable = !stopping_ && !revocation_ && !brokers_away_ && !source_.assignment_lost();
+    const bool blocked = flush_in_flight_ && sendable && std::any_of(partitions_.begin(), partitions_.end(), waits);
     if (!blocked) {
         claims_blocked_since_.reset();
         return;
