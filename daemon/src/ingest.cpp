@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "flush_policy.h"
+#include "kafka_handle.h"
 #include "kafka_source.h"
 #include "options.h"
 #include "pg_sink.h"
@@ -78,7 +79,8 @@ auto until_startup_timeout(milliseconds timeout, Attempt attempt) {
     Backoff backoff;
     for (bool first = true;; first = false) {
         const auto left = std::chrono::duration_cast<milliseconds>(deadline - std::chrono::steady_clock::now());
-        auto result = attempt(std::clamp(left, milliseconds(1), milliseconds(5000)));
+        // The last attempt gets time for an answer too: its error is the one that is told.
+        auto result = attempt(std::clamp(left, milliseconds(1000), milliseconds(5000)));
         if (result || !result.error().passing || left <= milliseconds(0) || stop_signals > 0) {
             return result;
         }
@@ -97,7 +99,8 @@ tl::expected<void, KafkaStartError> start_sink(PgSink& sink, milliseconds timeou
         }
         if (!ready) {
             const SinkError& error = ready.error();
-            return tl::unexpected(KafkaStartError{"database: " + error.message, error.kind == SinkErrorKind::kOutage});
+            const bool passing = error.kind == SinkErrorKind::kOutage;
+            return tl::unexpected(KafkaStartError{"database: " + error.message, passing});
         }
         return {};
     });
@@ -107,8 +110,7 @@ tl::expected<TopicShape, KafkaStartError> find_topic(const KafkaSourceConfig& co
     const auto started = std::chrono::steady_clock::now();
     return until_startup_timeout(timeout, [&](milliseconds left) {
         auto shape = probe_topic(config, left);
-        if (!shape && shape.error().text.ends_with("does not exist at " + config.brokers) &&
-            std::chrono::steady_clock::now() - started < kNoTopicYet) {
+        if (!shape && shape.error().topic_missing && std::chrono::steady_clock::now() - started < kNoTopicYet) {
             shape.error().passing = true;
         }
         return shape;
@@ -241,6 +243,9 @@ void validate(const IngestOptions& options) {
         if (const auto refused = refuse_kafka_property(property)) {
             throw CLI::ValidationError("--kafka", *refused);
         }
+    }
+    if (const auto conf = kafka_conf({}, options.kafka); !conf) {
+        throw CLI::ValidationError("--kafka", conf.error());
     }
     if (options.flush_interval < milliseconds(1)) {
         throw CLI::ValidationError("--flush-interval", "at least 1ms");

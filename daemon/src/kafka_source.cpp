@@ -86,8 +86,10 @@ tl::expected<TopicShape, KafkaStartError> probe_topic(const KafkaSourceConfig& c
     LastError last;  // outlives the handle
     rd_kafka_conf_set_log_cb(conf->get(), log_line);
     rd_kafka_conf_set_opaque(conf->get(), &last);
-    rd_kafka_conf_set_error_cb(conf->get(), [](rd_kafka_t*, int, const char* reason, void* opaque) {
-        static_cast<LastError*>(opaque)->text = reason;
+    rd_kafka_conf_set_error_cb(conf->get(), [](rd_kafka_t*, int error, const char* reason, void* opaque) {
+        if (error != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {  // says less than the reason for each of them
+            static_cast<LastError*>(opaque)->text = reason;
+        }
     });
     auto handle = kafka_handle(RD_KAFKA_CONSUMER, std::move(*conf));
     if (!handle) {
@@ -104,7 +106,10 @@ tl::expected<TopicShape, KafkaStartError> probe_topic(const KafkaSourceConfig& c
     rd_kafka_topic_destroy(topic);
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
         const std::string text = last.text.empty() ? rd_kafka_err2str(error) : last.text;
-        return tl::unexpected(KafkaStartError{"no broker answers at " + config.brokers + ": " + text, true});
+        return tl::unexpected(KafkaStartError{
+            fmt::format("no broker answers at {}: {}; hint: check --brokers, the listeners that the brokers advertise, and --kafka security.protocol",
+                        config.brokers, text),
+            true});
     }
     const rd_kafka_metadata_topic_t& found = metadata->topics[0];
     const TopicShape shape{metadata->broker_cnt, found.partition_cnt};
@@ -114,9 +119,9 @@ tl::expected<TopicShape, KafkaStartError> probe_topic(const KafkaSourceConfig& c
         const bool unknown = topic_error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
                              topic_error == RD_KAFKA_RESP_ERR_NO_ERROR;
         return tl::unexpected(KafkaStartError{
-            unknown ? fmt::format("the topic {} does not exist at {}", config.topic, config.brokers)
+            unknown ? fmt::format("the topic {} does not exist at {}; hint: create it, topkd does not", config.topic, config.brokers)
                     : fmt::format("the topic {} cannot be read: {}", config.topic, rd_kafka_err2str(topic_error)),
-            topic_error == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE});
+            topic_error == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE, unknown});
     }
     return shape;
 }

@@ -29,6 +29,7 @@ namespace topkd {
 struct KafkaStartError {
     std::string text;
     bool passing = false;
+    bool topic_missing = false;  ///< a topic just created may not be known to every broker yet
 };
 
 /// What must be known before the consumer is made.
