@@ -9,9 +9,9 @@ JOBS := $(shell nproc)
 PG_MAKE := $(MAKE) --no-print-directory -C extension PG_CONFIG=$(PG_CONFIG)
 export PG_CONFIG
 
-# $(call daemon,FOLDER,CMAKE OPTIONS): configures once, then builds what changed
+# $(call daemon,FOLDER,CMAKE OPTIONS,TARGET): configures once, then builds what changed
 daemon = test -f $(BUILD)/$(1)/build.ninja || cmake -S daemon -B $(BUILD)/$(1) -G Ninja $(2) > /dev/null; \
-         cmake --build $(BUILD)/$(1) -j $(JOBS)
+         cmake --build $(BUILD)/$(1) -j $(JOBS) --target $(or $(3),all)
 
 .PHONY: all deps kafka extension daemon test-builds install uninstall demo test soak bench lint format clean
 
@@ -39,8 +39,8 @@ uninstall:
 test-builds: all
 	@$(PG_MAKE) topk_no_cas.so
 	@$(call daemon,fault,-DTOPKD_TESTS=ON -DTOPKD_FAULT_POINTS=ON)
-	@$(call daemon,asan,-DTOPKD_TESTS=ON -DTOPKD_SANITIZE=address)
-	@$(call daemon,tsan,-DTOPKD_TESTS=ON -DTOPKD_SANITIZE=thread)
+	@$(call daemon,asan,-DTOPKD_TESTS=ON -DTOPKD_SANITIZE=address,topkd_unit)
+	@$(call daemon,tsan,-DTOPKD_TESTS=ON -DTOPKD_SANITIZE=thread,topkd_unit)
 	@CC=clang CXX=clang++ && export CC CXX && $(call daemon,fuzz,-DTOPKD_FUZZ=ON)
 
 demo: deps all
