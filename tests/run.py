@@ -91,11 +91,11 @@ def style(log, mode):
 
 
 def unit(log, mode):
-    return run([BUILD / "fault/topkd_unit"], log, **(SOAK_ENVIRONMENT if mode == "soak" else {}))
+    return run([BUILD / "fault/tests/unit/topkd_unit", "--gtest_brief=1"], log, **(SOAK_ENVIRONMENT if mode == "soak" else {}))
 
 
 def sanitized(kind):
-    return lambda log, mode: run([BUILD / kind / "topkd_unit"], log, **SANITIZER_ENVIRONMENT[kind])
+    return lambda log, mode: run([BUILD / kind / "tests/unit/topkd_unit", "--gtest_brief=1"], log, **SANITIZER_ENVIRONMENT[kind])
 
 
 def fuzz(log, mode):
@@ -122,7 +122,7 @@ def e2e(log, mode):
 
 
 def demo(log, mode):
-    return run(["tests/demo/demo.sh", "20"], log)
+    return run(["make", "demo", "SECONDS=20"], log)
 
 
 LAYERS = {"build": build, "style": style, "unit": unit, "asan": sanitized("asan"), "tsan": sanitized("tsan"), "fuzz": fuzz,
