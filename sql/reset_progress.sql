@@ -2,7 +2,7 @@
 SET timezone = 'UTC'; SET datestyle = 'ISO'; SET client_min_messages = warning;
 SELECT topk.create_counter();
 SELECT partition, epoch FROM topk.claim('video_views', 'events', 'cluster', 'group', 'member', 2, '{0}', '{10}', '{100}');
-SELECT topk.flush('video_views', 'events', t.deltas(), NULL, NULL, ARRAY[t.advance(0, 1, 10, 30, '2026-01-01Z')]);
+SELECT topk.flush('video_views', 'events', t.deltas(), NULL, NULL, ARRAY[t.advance(0, 1, 10, 30, '2020-01-01Z')]);
 CREATE VIEW books AS SELECT partition, cluster_id, group_id, member, owner_pid IS NOT NULL AS owned, epoch, start_offset, next_offset, last_offset, last_crc, watermark, counted, late, dead, skipped, lost,
     next_offset - start_offset = counted + late + dead + skipped + lost AS balanced FROM topk.kafka_progress ORDER BY 1;
 SELECT topic, partition, group_id, member, owner_pid = pg_backend_pid() AS mine, owner_alive, epoch, start_offset, next_offset, counted, late, dead, skipped, lost, watermark, flushed_at IS NOT NULL AS flushed FROM topk.status();
