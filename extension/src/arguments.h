@@ -6,7 +6,9 @@
 
 namespace topk {
 
-constexpr std::int64_t kUnixEpochOffsetMicros = (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+constexpr std::int64_t kUnixEpochOffsetSeconds = (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * std::int64_t{SECS_PER_DAY};
+/// To be added to instants of the years 1 to 9999 only: at the end of the range of timestamptz it overflows.
+constexpr std::int64_t kUnixEpochOffsetMicros = kUnixEpochOffsetSeconds * USECS_PER_SEC;
 
 /// Raises 22023 if the argument is NULL.
 void require_argument(FunctionCallInfo fcinfo, int index, const char* name);

@@ -8,17 +8,15 @@ namespace topk {
 
 namespace {
 
+// Some 114 years, in some 40 MB.
+constexpr std::int64_t kMaxHours = 1000000;
+
 Statement stored_statement = {
     "SELECT hour_start, hour_end, day_start, month_start FROM topk.hour_map"
     " WHERE counter = $1 AND hour_start > $2 AND hour_start < $3 AND hour_end > $4 ORDER BY hour_start"};
 
-pg_time_t seconds_from(TimestampTz instant) {
-    const std::int64_t micros = instant + kUnixEpochOffsetMicros;
-    return micros / USECS_PER_SEC - (micros % USECS_PER_SEC < 0);
-}
-
 TimestampTz instant_from(pg_time_t seconds) {
-    const TimestampTz instant = seconds * USECS_PER_SEC - kUnixEpochOffsetMicros;
+    const TimestampTz instant = (seconds - kUnixEpochOffsetSeconds) * USECS_PER_SEC;
     if (!IS_VALID_TIMESTAMP(instant)) ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("timestamp out of range")));
     return instant;
 }
@@ -108,9 +106,13 @@ TimestampTz shifted(TimestampTz at, std::int64_t micros) {
 
 }  // namespace
 
+pg_time_t seconds_from(TimestampTz instant) {
+    return instant / USECS_PER_SEC - (instant % USECS_PER_SEC < 0) + kUnixEpochOffsetSeconds;
+}
+
 Hours load_hours(const Counter& counter, TimestampTz since, TimestampTz until, Snapshot snapshot) {
     const Hours stored = load_stored(counter, since, until, snapshot);
-    HourList merged(static_cast<std::size_t>(std::clamp<std::int64_t>((until - since) / USECS_PER_HOUR + 2, 8, 1 << 20)));
+    HourList merged(64);
     if (since >= until) return merged.hours();
     HourWalk walk(counter.zone, seconds_from(since));
     std::size_t next = 0;
@@ -153,6 +155,9 @@ TOPK_SQL_FUNCTION(topk_hours) {
     const char* name = text_argument(fcinfo, 0, "counter");
     const TimestampTz since = instant_argument(fcinfo, 1, "since");
     const TimestampTz until = instant_argument(fcinfo, 2, "until");
+    if (until / USECS_PER_HOUR - since / USECS_PER_HOUR > kMaxHours)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("arguments \"since\" and \"until\" must be at most %d hours apart", static_cast<int>(kMaxHours))));
     InitMaterializedSRF(fcinfo, 0);
     const auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
     with_spi([&] {

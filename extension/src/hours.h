@@ -19,6 +19,9 @@ struct Hour {
 /// palloc'ed, ascending, without gaps or overlaps.
 using Hours = std::span<Hour>;
 
+/// Seconds since 1970-01-01 UTC, rounded down.
+pg_time_t seconds_from(TimestampTz instant);
+
 /// Every hour that overlaps [since, until). Requires: SPI connected, finite bounds.
 Hours load_hours(const Counter& counter, TimestampTz since, TimestampTz until, Snapshot snapshot);
 
