@@ -5,30 +5,33 @@ namespace topk {
 
 namespace {
 
-constexpr std::size_t kMaxArguments = 16;
-
-void prepare(Statement& statement, std::initializer_list<Argument> arguments) {
-    std::array<Oid, kMaxArguments> types = {};
-    std::transform(arguments.begin(), arguments.end(), types.begin(), [](const Argument& argument) { return argument.type; });
-    SPIPlanPtr plan = SPI_prepare_cursor(statement.sql, static_cast<int>(arguments.size()), types.data(), statement.cursor_options);
+void prepare(Statement& statement, std::size_t count, std::array<Oid, kMaxArguments>& types) {
+    SPIPlanPtr plan = SPI_prepare_cursor(statement.sql, static_cast<int>(count), types.data(), statement.cursor_options);
     if (plan == nullptr) elog(ERROR, "could not prepare \"%s\": %s", statement.sql, SPI_result_code_string(SPI_result));
     SPI_keepplan(plan);
+    if (statement.plan != nullptr) SPI_freeplan(statement.plan);
     statement.plan = plan;
+    statement.types = types;
 }
 
 }  // namespace
 
-std::uint64_t run(Statement& statement, std::initializer_list<Argument> arguments, Snapshot snapshot, std::int64_t limit) {
+std::uint64_t run(Statement& statement, std::initializer_list<Argument> arguments, Snapshot snapshot) {
     Assert(arguments.size() <= kMaxArguments);
-    if (statement.plan == nullptr) prepare(statement, arguments);
+    std::array<Oid, kMaxArguments> types = {};
     std::array<Datum, kMaxArguments> values = {};
     std::array<char, kMaxArguments> nulls = {};
     std::size_t count = 0;
     for (const Argument& argument : arguments) {
+        types[count] = argument.type;
         values[count] = argument.value;
         nulls[count++] = argument.is_null ? 'n' : ' ';
     }
-    const int code = SPI_execute_plan(statement.plan, values.data(), nulls.data(), snapshot == Snapshot::kCaller, limit);
+    // SPI leaves its own context current, which lives until SPI_finish.
+    const MemoryContext caller = CurrentMemoryContext;
+    if (statement.plan == nullptr || statement.types != types) prepare(statement, count, types);
+    const int code = SPI_execute_plan(statement.plan, values.data(), nulls.data(), snapshot == Snapshot::kCaller, 0);
+    MemoryContextSwitchTo(caller);
     if (code < 0) elog(ERROR, "could not run \"%s\": %s", statement.sql, SPI_result_code_string(code));
     return SPI_processed;
 }

@@ -35,17 +35,21 @@ enum class Snapshot {
     kCaller,  ///< what the calling query sees; reads only
 };
 
+constexpr std::size_t kMaxArguments = 10;
+
 /// A statement kept for the life of the session. Constant-initialised at namespace scope; not shared by threads.
-/// The plan is made at the first run, which fixes the argument types; Postgres plans anew when tables change.
+/// Planned at the first run, and anew when tables change or arguments come with other types: CREATE EXTENSION after
+/// DROP EXTENSION gives the types of topk other oids.
 struct Statement {
     const char* sql;
     int cursor_options = 0;
     SPIPlanPtr plan = nullptr;
+    std::array<Oid, kMaxArguments> types = {};
 };
 
 /// Runs a kept statement with the current user's rights; rows are in SPI_tuptable until SPI_finish.
-/// Requires: SPI connected. limit 0: all rows. Returns the number of rows found or written.
-std::uint64_t run(Statement& statement, std::initializer_list<Argument> arguments, Snapshot snapshot, std::int64_t limit = 0);
+/// Requires: SPI connected. Returns the number of rows found or written. The current memory context stays the caller's.
+std::uint64_t run(Statement& statement, std::initializer_list<Argument> arguments, Snapshot snapshot);
 
 /// Runs a utility command once. Requires: SPI connected.
 void run_utility(const char* sql);
