@@ -144,7 +144,10 @@ void take_counter_over(const ClaimArguments& claim) {
     const std::uint64_t count = run(all_rows_statement, {text_value(claim.counter)}, Snapshot::kFresh);
     auto* keys = static_cast<ProgressKey*>(palloc(count * sizeof(ProgressKey) + 1));
     for (std::uint64_t row = 0; row < count; ++row) keys[row] = {claim.counter, text_cell(row, 1), DatumGetInt32(cell(row, 2).value)};
-    for (std::uint64_t row = 0; row < count; ++row) lock_progress_row(keys[row]);
+    for (std::uint64_t row = 0; row < count; ++row) {
+        lock_progress_row(keys[row]);
+        SPI_freetuptable(SPI_tuptable);
+    }
     run(regroup_statement, {text_value(claim.counter), text_value(claim.group_id)}, Snapshot::kFresh);
 }
 
@@ -191,6 +194,7 @@ const char* judge(const ClaimArguments& claim, const Asked& asked) {
 void claim_partition(const ClaimArguments& claim, Asked* asked) {
     lock_progress_row({claim.counter, claim.topic, asked->partition});
     asked->status = judge(claim, *asked);
+    SPI_freetuptable(SPI_tuptable);
     if (strcmp(asked->status, "ok") != 0) return;
     if (claim.resume)
         run(resume_statement,
@@ -203,6 +207,17 @@ void claim_partition(const ClaimArguments& claim, Asked* asked) {
              text_value(claim.group_id), text_value(claim.member), int4_value(MyProcPid), time_value(MyStartTimestamp),
              int8_value(asked->log_start)},
             Snapshot::kFresh);
+}
+
+/// A topic may have a hundred thousand partitions: each is claimed in memory that the next one uses again.
+void claim_partitions(const ClaimArguments& claim) {
+    const MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "topk claim of a partition", ALLOCSET_DEFAULT_SIZES);
+    for (Asked& asked : claim.asked) {
+        const MemoryContext caller = MemoryContextSwitchTo(scratch);
+        claim_partition(claim, &asked);
+        MemoryContextSwitchTo(caller);
+        MemoryContextReset(scratch);
+    }
 }
 
 void answer(const ClaimArguments& claim, const ReturnSetInfo* result) {
@@ -234,7 +249,7 @@ TOPK_SQL_FUNCTION(topk_claim) {
         require_access(counter, {"ingest"}, Snapshot::kFresh);
         as_user(extension_owner(), [&] {
             settle_rows(counter, claim);
-            for (Asked& asked : claim.asked) claim_partition(claim, &asked);
+            claim_partitions(claim);
             answer(claim, result);
         });
     });

@@ -1,12 +1,11 @@
 // What an operator calls: topk.reset_progress and topk.status.
 #include "arguments.h"
 #include "counter.h"
+#include "progress_rows.h"
 
 namespace topk {
 
 namespace {
-
-Statement lock_statement = {"SELECT FROM topk.kafka_progress_data WHERE counter = $1 AND topic = $2 AND partition = $3 FOR UPDATE"};
 
 Statement archive_statement = {
     "INSERT INTO topk.progress_history_data SELECT p.*, $4, $5, $6, clock_timestamp() FROM topk.kafka_progress_data p"
@@ -55,10 +54,7 @@ void reset_progress(const ResetArguments& reset, const char* user) {
     const Argument topic = text_value(reset.topic);
     const Argument partition = int4_value(reset.partition);
     const Argument next_offset = int8_value(reset.next_offset);
-    if (run(lock_statement, {counter, topic, partition}, Snapshot::kFresh) == 0)
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-                        errmsg("counter \"%s\" has no partition %d of topic \"%s\"", reset.counter, reset.partition, reset.topic),
-                        errhint("topk.kafka_progress lists them.")));
+    lock_progress_row({reset.counter, reset.topic, reset.partition});
     run(archive_statement, {counter, topic, partition, next_offset, text_value(reset.reason), text_value(user)}, Snapshot::kFresh);
     run(reset_statement, {counter, topic, partition, next_offset}, Snapshot::kFresh);
 }

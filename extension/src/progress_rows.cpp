@@ -15,11 +15,15 @@ Statement lock_row_statement = {
     "SELECT epoch, cluster_id, group_id, member, next_offset FROM topk.kafka_progress_data"
     " WHERE counter = $1 AND topic = $2 AND partition = $3 FOR UPDATE SKIP LOCKED"};
 
-// The session is compared with the one recorded, since process ids come again.
+Statement exists_statement = {"SELECT FROM topk.kafka_progress_data WHERE counter = $1 AND topic = $2 AND partition = $3"};
+
+// The session is compared with the one recorded, since process ids come again; and it must be who holds the row, not a
+// bystander while somebody else (topk.reset_progress, say) does: xmax is the locker's transaction, which it holds a lock on.
 Statement terminate_statement = {
     "SELECT a.pid, pg_terminate_backend(a.pid) FROM topk.kafka_progress_data p, LATERAL pg_stat_get_activity(p.owner_pid) a"
     " WHERE p.counter = $1 AND p.topic = $2 AND p.partition = $3"
-    " AND p.owner_backend_start = a.backend_start AND a.pid <> pg_backend_pid()"};
+    " AND p.owner_backend_start = a.backend_start AND a.pid <> pg_backend_pid() AND EXISTS (SELECT FROM pg_locks l"
+    "  WHERE l.locktype = 'transactionid' AND l.granted AND l.pid = p.owner_pid AND l.transactionid = p.xmax)"};
 
 void terminate_owner(const ProgressKey& key) {
     // Within a transaction the activity of other sessions is read once and kept: it must be of now.
@@ -46,11 +50,17 @@ std::int64_t monotonic_ms() {
 }  // namespace
 
 void lock_progress_row(const ProgressKey& key) {
+    const std::initializer_list<Argument> arguments = {text_value(key.counter), text_value(key.topic), int4_value(key.partition)};
     const std::int64_t began = monotonic_ms();
     bool terminated = false;
     for (;;) {
-        if (run(lock_row_statement, {text_value(key.counter), text_value(key.topic), int4_value(key.partition)}, Snapshot::kFresh) > 0)
-            return;
+        if (run(lock_row_statement, arguments, Snapshot::kFresh) > 0) return;
+        SPI_freetuptable(SPI_tuptable);
+        if (run(exists_statement, arguments, Snapshot::kFresh) == 0)
+            ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+                            errmsg("counter \"%s\" has no partition %d of topic \"%s\"", key.counter, key.partition, key.topic),
+                            errhint("topk.kafka_progress lists them.")));
+        SPI_freetuptable(SPI_tuptable);
         const std::int64_t waited = monotonic_ms() - began;
         if (waited >= kGiveUpMs)
             ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
