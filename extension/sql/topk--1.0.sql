@@ -16,6 +16,11 @@ GRANT USAGE ON SCHEMA topk TO PUBLIC;
 CREATE TABLE topk.counter_data (
     name text COLLATE "C" PRIMARY KEY CHECK (octet_length(name) BETWEEN 1 AND 40),
     hour_table regclass NOT NULL UNIQUE,
+    late_table regclass NOT NULL,
+    day_rollup regclass NOT NULL,
+    month_rollup regclass NOT NULL,
+    all_time_rollup regclass NOT NULL,
+    created_by regrole NOT NULL,
     time_zone text NOT NULL,
     lateness interval NOT NULL,
     max_clock_skew interval NOT NULL,
@@ -26,6 +31,7 @@ CREATE TABLE topk.counter_data (
 );
 COMMENT ON TABLE topk.counter_data IS 'the counters of this database; read it through topk.counter';
 COMMENT ON COLUMN topk.counter_data.hour_table IS 'the partitioned table of hours; its owner is the counter''s owner';
+COMMENT ON COLUMN topk.counter_data.created_by IS 'who may drop the counter when its tables were all dropped by hand';
 COMMENT ON COLUMN topk.counter_data.lateness IS 'how long after its end, in event time, an hour stays open';
 COMMENT ON COLUMN topk.counter_data.max_clock_skew IS 'an event further ahead of the clock is a dead letter';
 COMMENT ON COLUMN topk.counter_data.max_age IS 'an older event is a dead letter';
@@ -127,13 +133,22 @@ CREATE TABLE topk.hour_map (
 COMMENT ON TABLE topk.hour_map IS 'the hours of every day partition made so far, as the time zone data stood then: they win over the calendar of today';
 GRANT SELECT ON topk.hour_map TO PUBLIC;
 
-SELECT pg_extension_config_dump('topk.counter_data', '');
-SELECT pg_extension_config_dump('topk.access_data', '');
-SELECT pg_extension_config_dump('topk.kafka_progress_data', '');
-SELECT pg_extension_config_dump('topk.progress_history_data', '');
-SELECT pg_extension_config_dump('topk.dead_letter_data', '');
-SELECT pg_extension_config_dump('topk.late_views_data', '');
-SELECT pg_extension_config_dump('topk.hour_map', '');
+-- A table or role that was dropped by hand leaves its oid here. In another database that could be the oid of anything, so
+-- a dump leaves such rows out, and with a counter all its rows.
+DO $dump$
+DECLARE
+    whole text := '(SELECT count(*) FROM pg_catalog.pg_class c WHERE c.oid IN (hour_table, late_table, day_rollup, month_rollup, all_time_rollup)) = 5';
+    of_whole text := 'counter IN (SELECT name FROM topk.counter_data WHERE ' || whole || ')';
+BEGIN
+    PERFORM pg_extension_config_dump('topk.counter_data', 'WHERE ' || whole);
+    PERFORM pg_extension_config_dump('topk.access_data', 'WHERE role IN (SELECT oid FROM pg_catalog.pg_roles) AND ' || of_whole);
+    PERFORM pg_extension_config_dump('topk.kafka_progress_data', 'WHERE ' || of_whole);
+    PERFORM pg_extension_config_dump('topk.progress_history_data', 'WHERE ' || of_whole);
+    PERFORM pg_extension_config_dump('topk.dead_letter_data', 'WHERE ' || of_whole);
+    PERFORM pg_extension_config_dump('topk.late_views_data', 'WHERE ' || of_whole);
+    PERFORM pg_extension_config_dump('topk.hour_map', 'WHERE ' || of_whole);
+END
+$dump$;
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- The public views
@@ -242,7 +257,7 @@ CREATE FUNCTION topk.register_counter(name text, hour_table regclass, time_zone 
     RETURNS void
     AS 'MODULE_PATHNAME', 'topk_register_counter' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp;
-COMMENT ON FUNCTION topk.register_counter IS 'part of topk.create_counter: enters tables that the caller owns into the registry';
+COMMENT ON FUNCTION topk.register_counter IS 'part of topk.create_counter: enters tables that the caller owns into the registry, if they are what create_counter makes';
 
 -- Runs with the caller's rights and search_path: the tables go to its current_schema() and belong to it.
 CREATE FUNCTION topk.create_counter(name text DEFAULT 'video_views', time_zone text DEFAULT 'UTC', lateness interval DEFAULT '60 s',
@@ -269,7 +284,7 @@ BEGIN
     EXECUTE pg_catalog.format('COMMENT ON TABLE %I.%I IS %L', home, hours,
         pg_catalog.format('views of counter %I by hour and video; one partition a local day', name));
 
-    EXECUTE pg_catalog.format('CREATE TABLE %I.%I (span pg_catalog.text COLLATE pg_catalog."C" NOT NULL CHECK (span IN (''day'', ''month'', ''all_time'')),
+    EXECUTE pg_catalog.format('CREATE TABLE %I.%I (span pg_catalog.text COLLATE pg_catalog."C" NOT NULL CHECK (span OPERATOR(pg_catalog.=) ANY (''{day,month,all_time}''::pg_catalog.text[])),
         window_start pg_catalog.timestamptz NOT NULL, video_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
         views pg_catalog.int8 NOT NULL CHECK (views OPERATOR(pg_catalog.>) 0), PRIMARY KEY (span, window_start, video_id)) WITH (fillfactor = 70)',
         home, late);
@@ -289,9 +304,9 @@ BEGIN
                  UNION ALL SELECT window_start, video_id, views FROM %1$I.%7$I WHERE span OPERATOR(pg_catalog.=) %8$L) part
              GROUP BY part.window_start, part.video_id',
             home, pg_catalog.format('%s_%s', name, grain), pg_catalog.format('%s_%s_rollup', name, grain),
-            CASE grain WHEN 'all_time' THEN '''-infinity''::pg_catalog.timestamptz' ELSE pg_catalog.format('m.%s_start', grain) END,
+            CASE WHEN grain OPERATOR(pg_catalog.=) 'all_time' THEN '''-infinity''::pg_catalog.timestamptz' ELSE pg_catalog.format('m.%s_start', grain) END,
             hours,
-            CASE grain WHEN 'all_time' THEN '' ELSE pg_catalog.format(
+            CASE WHEN grain OPERATOR(pg_catalog.=) 'all_time' THEN '' ELSE pg_catalog.format(
                 'JOIN topk.hour_map m ON m.counter OPERATOR(pg_catalog.=) %L AND m.hour_start OPERATOR(pg_catalog.=) h.window_start', name) END,
             late, grain);
         EXECUTE pg_catalog.format('COMMENT ON VIEW %I.%I IS %L', home, pg_catalog.format('%s_%s', name, grain),

@@ -5,7 +5,9 @@ namespace topk {
 
 namespace {
 
-Statement find_statement = {"SELECT hour_table::oid, time_zone, sealed_through FROM topk.counter_data WHERE name = $1"};
+Statement find_statement = {
+    "SELECT time_zone, sealed_through, hour_table::oid, late_table::oid, day_rollup::oid, month_rollup::oid, all_time_rollup::oid"
+    " FROM topk.counter_data WHERE name = $1"};
 
 // The role is compared here and not in has_privs_of_role so that one round trip answers.
 Statement access_statement = {
@@ -38,9 +40,11 @@ Counter find_counter(const char* name, Snapshot snapshot) {
                         errhint("Create it with topk.create_counter.")));
     Counter counter;
     counter.name = pstrdup(name);
-    counter.hour_table = DatumGetObjectId(cell(0, 1).value);
-    counter.time_zone = text_cell(0, 2);
-    counter.sealed_through = DatumGetTimestampTz(cell(0, 3).value);
+    counter.time_zone = text_cell(0, 1);
+    counter.sealed_through = DatumGetTimestampTz(cell(0, 2).value);
+    counter.hour_table = DatumGetObjectId(cell(0, 3).value);
+    counter.late_table = DatumGetObjectId(cell(0, 4).value);
+    for (int i = 0; i < kRollups; ++i) counter.rollups[i] = DatumGetObjectId(cell(0, 5 + i).value);
     counter.owner = relation_owner(counter.hour_table);
     if (!OidIsValid(counter.owner))
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("the hour table of counter \"%s\" was dropped", name),
@@ -53,13 +57,18 @@ Counter find_counter(const char* name, Snapshot snapshot) {
     return counter;
 }
 
-char* hours_of(const Counter& counter) {
-    return quote_qualified_identifier(get_namespace_name(get_rel_namespace(counter.hour_table)), get_rel_name(counter.hour_table));
+void refuse_dropped(const Counter& counter) {
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("a table of counter \"%s\" was dropped", counter.name),
+                    errhint("Remove what is left of the counter with topk.drop_counter.")));
+    pg_unreachable();
 }
 
-char* table_of(const Counter& counter, const char* suffix) {
-    const char* schema = get_namespace_name(get_rel_namespace(counter.hour_table));
-    return quote_qualified_identifier(schema, psprintf("%s%s", counter.name, suffix));
+char* table_name(const Counter& counter, Oid table) {
+    LockRelationOid(table, AccessShareLock);
+    const char* name = get_rel_name(table);
+    const char* schema = name == nullptr ? nullptr : get_namespace_name(get_rel_namespace(table));
+    if (schema == nullptr) refuse_dropped(counter);
+    return quote_qualified_identifier(schema, name);
 }
 
 bool has_access(const Counter& counter, const char* privilege, Snapshot snapshot) {

@@ -8,12 +8,16 @@
 
 namespace topk {
 
+enum Rollup { kDayRollup, kMonthRollup, kAllTimeRollup, kRollups };
+
 struct Counter {
     char* name;
     char* time_zone;
     pg_tz* zone;
     Oid hour_table;
-    Oid owner;  ///< of the hour table: the counter's tables are written with this role's rights
+    Oid late_table;
+    Oid rollups[kRollups];
+    Oid owner;  ///< of the hour table: the counter's tables are read, written and opened with this role's rights only
     TimestampTz sealed_through;
 };
 
@@ -27,12 +31,12 @@ Oid extension_owner();
 /// The owner of a relation; InvalidOid if there is none.
 Oid relation_owner(Oid relation);
 
-/// The hour table, under its present name, quoted and qualified. palloc'ed.
-char* hours_of(const Counter& counter);
+/// Raises 55000: a table was dropped behind the registry's back.
+[[noreturn]] void refuse_dropped(const Counter& counter);
 
-/// Another relation of the counter, by its suffix ("_late", "_day_rollup", "_day", ...), quoted and qualified.
-/// It stands in the schema of the hour table. palloc'ed.
-char* table_of(const Counter& counter, const char* suffix);
+/// A table of the counter under its present name, quoted and qualified. palloc'ed. Takes AccessShareLock on it, so that
+/// it keeps the name for this transaction. Failure: 55000 if it was dropped.
+char* table_name(const Counter& counter, Oid table);
 
 /// True if the current user owns the counter, or has been given the privilege ("read" also by SELECT on its hours).
 /// Requires: SPI connected.

@@ -46,11 +46,13 @@ const char* sql_of(const Entry& entry, CounterPlan plan) {
                          entry.hours));
         case CounterPlan::kAddLate:
             return keep(
-                psprintf("INSERT INTO %s AS t (span, window_start, video_id, views)"
-                         " SELECT w.span COLLATE \"C\", w.window_start, l.video_id COLLATE \"C\", sum(l.views)"
+                psprintf("WITH wanted AS (SELECT w.span COLLATE \"C\", w.window_start, l.video_id COLLATE \"C\", sum(l.views)"
                          " FROM unnest($1) l JOIN unnest($2, $3, $4) w (hour_start, span, window_start) ON w.hour_start = l.hour_start"
-                         " GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
-                         " ON CONFLICT (span, window_start, video_id) DO UPDATE SET views = t.views + EXCLUDED.views",
+                         " GROUP BY 1, 2, 3),"
+                         " stored AS (INSERT INTO %s AS t (span, window_start, video_id, views)"
+                         " SELECT * FROM wanted ORDER BY 1, 2, 3"
+                         " ON CONFLICT (span, window_start, video_id) DO UPDATE SET views = t.views + EXCLUDED.views RETURNING 1)"
+                         " SELECT (SELECT count(*) FROM stored), (SELECT count(*) FROM wanted)",
                          entry.late));
     }
     return nullptr;
@@ -60,8 +62,8 @@ const char* sql_of(const Entry& entry, CounterPlan plan) {
 
 Statement& counter_statement(const Counter& counter, CounterPlan plan) {
     if (entries == nullptr) entries = make_entries();
-    const char* hours = hours_of(counter);
-    const char* late = table_of(counter, "_late");
+    const char* hours = table_name(counter, counter.hour_table);
+    const char* late = table_name(counter, counter.late_table);
     bool found;
     auto* entry = static_cast<Entry*>(hash_search(entries, &counter.hour_table, HASH_ENTER, &found));
     if (!found) std::fill(std::begin(entry->statements), std::end(entry->statements), Statement{nullptr});

@@ -43,6 +43,13 @@ Statement dead_letter_statement = {
     " FROM unnest($3::topk.flush_dead[]) d JOIN unnest($4::topk.flush_progress[]) p ON p.partition = d.partition"
     " ORDER BY d.partition, d.\"offset\""};
 
+#ifndef TOPK_TEST_NO_COMPARE_AND_SET
+#define TOPK_STILL_OURS " AND k.epoch = p.epoch AND k.next_offset = p.from_offset"
+#else
+#define TOPK_STILL_OURS ""
+#endif
+
+// Compares once more: a trigger of the owner may have called claim or reset_progress in this transaction.
 Statement progress_statement = {
     "UPDATE topk.kafka_progress_data k SET next_offset = p.to_offset,"
     "  last_offset = coalesce(p.last_offset, k.last_offset),"
@@ -50,7 +57,7 @@ Statement progress_statement = {
     "  last_crc = CASE WHEN p.last_offset IS NULL THEN k.last_crc ELSE p.last_crc END,"
     "  watermark = greatest(k.watermark, p.watermark), counted = k.counted + p.counted, late = k.late + p.late,"
     "  dead = k.dead + p.dead, skipped = k.skipped + p.skipped, flushed_at = clock_timestamp()"
-    " FROM unnest($3::topk.flush_progress[]) p WHERE k.counter = $1 AND k.topic = $2 AND k.partition = p.partition",
+    " FROM unnest($3::topk.flush_progress[]) p WHERE k.counter = $1 AND k.topic = $2 AND k.partition = p.partition" TOPK_STILL_OURS,
     CURSOR_OPT_GENERIC_PLAN};
 
 ArrayType* int4_array(std::span<const Progress> partitions) {
@@ -142,15 +149,28 @@ void open_hours(const Counter& counter, std::span<const TimestampTz> hours, Time
     for (std::uint64_t row = 0; row < found; ++row)
         known[row] = {DatumGetTimestampTz(cell(row, 1).value), DatumGetTimestampTz(cell(row, 2).value)};
     SPI_freetuptable(SPI_tuptable);
+    // All are judged before the first partition is made.
     const Known* next = known;
     for (const TimestampTz start : hours) {
         CHECK_FOR_INTERRUPTS();
         const bool stored = next != known + found && next->start == start;
-        if (stored) refuse_sealed(counter, start, (next++)->end, frontier);
-        if (stored && has_partition(counter, start)) continue;
-        const Hour hour = create_partition(counter, start);
-        refuse_sealed(counter, start, hour.end, frontier);
+        refuse_sealed(counter, start, stored ? (next++)->end : window_at(counter, Span::kHour, start, Snapshot::kFresh).end, frontier);
     }
+    next = known;
+    for (const TimestampTz start : hours) {
+        CHECK_FOR_INTERRUPTS();
+        const bool stored = next != known + found && next->start == start;
+        if (stored) ++next;
+        if (!stored || !has_partition(counter, start)) create_partition(counter, start);
+    }
+}
+
+void require_stored(const Counter& counter, const char* what, std::uint64_t stored, std::uint64_t wanted) {
+    if (stored == wanted) return;
+    ereport(ERROR, (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+                    errmsg("only " UINT64_FORMAT " of " UINT64_FORMAT " %s were stored in the tables of counter \"%s\"", stored, wanted,
+                           what, counter.name),
+                    errhint("Look for a trigger on the counter's tables that drops rows.")));
 }
 
 /// Step 6, deltas.
@@ -160,11 +180,7 @@ void add_deltas(const Counter& counter, const FlushArguments& flush) {
     as_user(counter.owner, [&] {
         stored = run(counter_statement(counter, CounterPlan::kAddDeltas), {{BYTEAOID, flush.deltas}}, Snapshot::kFresh);
     });
-    if (stored != flush.delta_entries)
-        ereport(ERROR, (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-                        errmsg("only " UINT64_FORMAT " of " UINT64_FORMAT " deltas were stored in the hours of counter \"%s\"", stored,
-                               flush.delta_entries, counter.name),
-                        errhint("Look for a trigger on the hour table or its partitions that drops rows.")));
+    require_stored(counter, "deltas", stored, flush.delta_entries);
 }
 
 /// The windows that still take the late views of some hours, as three parallel arrays.
@@ -214,6 +230,8 @@ void add_late(const Counter& counter, const FlushArguments& flush, TimestampTz f
         run(counter_statement(counter, CounterPlan::kAddLate),
             {array_value(flush.late), times(windows.hour_starts), spans, times(windows.window_starts)}, Snapshot::kFresh);
     });
+    require_stored(counter, "late views", static_cast<std::uint64_t>(DatumGetInt64(cell(0, 1).value)),
+                   static_cast<std::uint64_t>(DatumGetInt64(cell(0, 2).value)));
     as_user(extension_owner(), [&] { run(late_views_statement, {text_value(counter.name), array_value(flush.late)}, Snapshot::kFresh); });
 }
 
@@ -224,7 +242,10 @@ void advance(const Counter& counter, const FlushArguments& flush) {
             {text_value(counter.name), text_value(flush.topic), array_value(flush.dead), array_value(flush.progress)}, Snapshot::kFresh);
     const std::uint64_t advanced =
         run(progress_statement, {text_value(counter.name), text_value(flush.topic), array_value(flush.progress)}, Snapshot::kFresh);
-    if (advanced != flush.partitions.size()) elog(ERROR, "advanced " UINT64_FORMAT " of %zu partitions", advanced, flush.partitions.size());
+    if (advanced != flush.partitions.size())
+        ereport(ERROR,
+                (errcode(kErrorFenced), errmsg("partitions of topic \"%s\" were claimed or reset while they were flushed", flush.topic),
+                 errhint("Look for a trigger on the counter's tables that calls functions of topk.")));
 }
 
 TimestampTz flush_all(const FlushArguments& flush) {
@@ -243,13 +264,30 @@ TimestampTz flush_all(const FlushArguments& flush) {
     return frontier;
 }
 
+/// Runs a flush unless one is running in this session: a trigger of the owner could call flush, which would free plans
+/// that are being executed.
+template <typename Body>
+void with_no_other_flush(Body&& body) {
+    survives_longjmp<std::remove_reference_t<Body>>();
+    static bool running = false;
+    if (running)
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("topk.flush cannot be called from within topk.flush"),
+                        errhint("Look for a trigger on the counter's tables that calls it.")));
+    running = true;
+    PG_TRY();
+    { body(); }
+    PG_FINALLY();
+    { running = false; }
+    PG_END_TRY();
+}
+
 }  // namespace
 
 TOPK_SQL_FUNCTION(topk_flush) {
     require_read_committed("topk.flush");
     const FlushArguments flush = read_flush_arguments(fcinfo);
     TimestampTz frontier = 0;
-    with_spi([&] { frontier = flush_all(flush); });
+    with_no_other_flush([&] { with_spi([&] { frontier = flush_all(flush); }); });
     PG_RETURN_TIMESTAMPTZ(frontier);
 }
 

@@ -77,6 +77,7 @@ std::size_t for_each_element(ArrayType* array, const char* name, Visit&& visit) 
     deconstruct_array(array, ARR_ELEMTYPE(array), -1, false, TYPALIGN_DOUBLE, &elements, &nulls, &count);
     TupleDesc descriptor = lookup_rowtype_tupdesc_copy(ARR_ELEMTYPE(array), -1);
     for (int i = 0; i < count; ++i) {
+        CHECK_FOR_INTERRUPTS();
         Fields fields;
         fields.place = {name, static_cast<std::size_t>(i) + 1};
         if (nulls[i]) refuse(fields.place, "the element must not be null");
@@ -174,9 +175,9 @@ void read_dead(FunctionCallInfo fcinfo, FlushArguments* flush) {
     flush->dead_count = for_each_element(array, "dead", [&](const Fields& fields) {
         const std::int32_t partition = fields.partition(kDeadPartition);
         const std::int64_t offset = fields.int8(kDeadOffset, "offset");
-        const auto found = std::find_if(flush->partitions.begin(), flush->partitions.end(),
-                                        [partition](const Progress& progress) { return progress.partition == partition; });
-        if (found == flush->partitions.end()) refuse(fields.place, "its partition is not in progress");
+        const auto found = std::lower_bound(flush->partitions.begin(), flush->partitions.end(), partition,
+                                            [](const Progress& progress, std::int32_t wanted) { return progress.partition < wanted; });
+        if (found == flush->partitions.end() || found->partition != partition) refuse(fields.place, "its partition is not in progress");
         if (offset < found->from_offset || offset >= found->to_offset)
             refuse(fields.place, "its offset is not in [from_offset, to_offset) of its partition");
         fields.require(kDeadReason, "reason");

@@ -35,11 +35,17 @@ AccessArguments read_access_arguments(FunctionCallInfo fcinfo) {
     return access;
 }
 
-/// Every relation of the counter that 'read' opens.
+/// Every relation of the counter that 'read' opens: its tables, and the views that are there.
 const char* readable_relations(const Counter& counter) {
-    return psprintf("%s, %s, %s, %s, %s, %s, %s, %s", hours_of(counter), table_of(counter, "_late"), table_of(counter, "_day_rollup"),
-                    table_of(counter, "_month_rollup"), table_of(counter, "_all_time_rollup"), table_of(counter, "_day"),
-                    table_of(counter, "_month"), table_of(counter, "_all_time"));
+    const char* list = table_name(counter, counter.hour_table);
+    list = psprintf("%s, %s", list, table_name(counter, counter.late_table));
+    for (const Oid rollup : counter.rollups) list = psprintf("%s, %s", list, table_name(counter, rollup));
+    const Oid schema = get_rel_namespace(counter.hour_table);
+    for (const char* suffix : {"_day", "_month", "_all_time"}) {
+        const Oid view = get_relname_relid(psprintf("%s%s", counter.name, suffix), schema);
+        if (get_rel_relkind(view) == RELKIND_VIEW) list = psprintf("%s, %s", list, table_name(counter, view));
+    }
+    return list;
 }
 
 void hint_at_schema(const Counter& counter, const AccessArguments& access) {

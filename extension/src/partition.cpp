@@ -32,13 +32,22 @@ Hours partition_hours(const Counter& counter, TimestampTz start) {
     return {first, last};
 }
 
-/// <name>_hour_YYYYMMDD; with _2, _3 ... where a change of time zone data left part of a day in a partition of that name.
+bool is_taken(const char* name, Oid schema) {
+    return OidIsValid(get_relname_relid(name, schema)) ||
+           SearchSysCacheExists2(TYPENAMENSP, CStringGetDatum(name), ObjectIdGetDatum(schema));
+}
+
+/// <name>_hour_YYYYMMDD; with _2, _3 ... where a change of time zone data left part of a day in a partition of that name,
+/// or somebody else took the name (a table makes a type of its name, too).
 char* partition_name(const Counter& counter, TimestampTz day_start) {
-    const LocalDate date = local_date(counter.zone, (day_start + kUnixEpochOffsetMicros) / USECS_PER_SEC);
+    const LocalDate date = local_date(counter.zone, seconds_from(day_start));
     const Oid schema = get_rel_namespace(counter.hour_table);
     char* const base = psprintf("%s_hour_%04d%02d%02d", counter.name, date.year, date.month, date.day);
     char* name = base;
-    for (int copy = 2; OidIsValid(get_relname_relid(name, schema)) && copy < 10; ++copy) name = psprintf("%s_%d", base, copy);
+    for (int copy = 2; is_taken(name, schema); ++copy) {
+        CHECK_FOR_INTERRUPTS();
+        name = psprintf("%s_%d", base, copy);
+    }
     return name;
 }
 
@@ -48,13 +57,14 @@ char* literal(TimestampTz instant) {
     fsec_t fraction;
     if (timestamp2tm(instant, nullptr, &parts, &fraction, nullptr, nullptr) != 0)
         ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("timestamp out of range")));
-    return psprintf("'%04d-%02d-%02d %02d:%02d:%02d+00'", parts.tm_year, parts.tm_mon, parts.tm_mday, parts.tm_hour, parts.tm_min,
-                    parts.tm_sec);
+    const bool before_christ = parts.tm_year <= 0;
+    return psprintf("'%04d-%02d-%02d %02d:%02d:%02d+00%s'", before_christ ? 1 - parts.tm_year : parts.tm_year, parts.tm_mon, parts.tm_mday,
+                    parts.tm_hour, parts.tm_min, parts.tm_sec, before_christ ? " BC" : "");
 }
 
 void attach_new_table(const Counter& counter, Hours hours) {
+    const char* parent = table_name(counter, counter.hour_table);
     const char* schema = get_namespace_name(get_rel_namespace(counter.hour_table));
-    const char* parent = hours_of(counter);
     const char* child = quote_qualified_identifier(schema, partition_name(counter, hours.front().day_start));
     run_utility(psprintf("CREATE TABLE %s (LIKE %s INCLUDING ALL) WITH (fillfactor = 70)", child, parent));
     run_utility(psprintf("ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%s) TO (%s)", parent, child, literal(hours.front().start),
@@ -67,11 +77,15 @@ ArrayType* instants(Hours hours, TimestampTz Hour::*member) {
     return construct_array(values, static_cast<int>(hours.size()), TIMESTAMPTZOID, sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
 }
 
-}  // namespace
-
-bool has_partition(const Counter& counter, TimestampTz start) {
-    Relation table = table_open(counter.hour_table, AccessShareLock);
+/// has_partition with the owner's rights, since building a partition key runs functions in it.
+bool finds_partition(const Counter& counter, TimestampTz start) {
+    Relation table = try_table_open(counter.hour_table, AccessShareLock);
+    if (table == nullptr) refuse_dropped(counter);
     const PartitionKey key = RelationGetPartitionKey(table);
+    if (key == nullptr || key->strategy != PARTITION_STRATEGY_RANGE || key->partnatts != 1 || key->parttypid[0] != TIMESTAMPTZOID)
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("the hour table of counter \"%s\" is not partitioned by range of a timestamp with time zone", counter.name),
+                        errhint("Remove the counter with topk.drop_counter, and make it with topk.create_counter.")));
     const PartitionBoundInfo bounds = RelationGetPartitionDesc(table, true)->boundinfo;
     bool found = false;
     if (bounds != nullptr) {
@@ -84,7 +98,15 @@ bool has_partition(const Counter& counter, TimestampTz start) {
     return found;
 }
 
-Hour create_partition(const Counter& counter, TimestampTz start) {
+}  // namespace
+
+bool has_partition(const Counter& counter, TimestampTz start) {
+    bool found = false;
+    as_user(counter.owner, [&] { found = finds_partition(counter, start); });
+    return found;
+}
+
+void create_partition(const Counter& counter, TimestampTz start) {
     lock_counter(counter.hour_table, LockPurpose::kPartitions, ExclusiveLock);
     // Whoever held the lock may have made the partition: forget what the caches knew, and read the map anew.
     AcceptInvalidationMessages();
@@ -100,7 +122,6 @@ Hour create_partition(const Counter& counter, TimestampTz start) {
                  time_value(hours.front().month_start)},
                 Snapshot::kFresh);
         });
-    return *std::find_if(hours.begin(), hours.end(), [start](const Hour& hour) { return hour.start == start; });
 }
 
 }  // namespace topk

@@ -8,12 +8,13 @@
 namespace topk {
 
 /// True if a partition of the counter's hour table takes rows of this instant. A relation cache look-up.
+/// Failure: 55000 if the table was dropped, or is not partitioned as create_counter does it.
 bool has_partition(const Counter& counter, TimestampTz start);
 
 /// Makes the partition for the day of an hour unless there is one by now, and stores the day's hours in topk.hour_map.
 /// The partition is made standalone and then attached: readers and writers of other partitions are not held up.
 /// Takes LockPurpose::kPartitions until the transaction ends. Requires: SPI connected, no row of this hour written yet.
-/// Returns the hour as it is stored now. Failure: 22023 if no hour of the counter begins at start.
-Hour create_partition(const Counter& counter, TimestampTz start);
+/// Failure: 22023 if no hour of the counter begins at start.
+void create_partition(const Counter& counter, TimestampTz start);
 
 }  // namespace topk

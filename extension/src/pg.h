@@ -18,13 +18,19 @@ extern "C" {
 #include <postgres.h>
 
 #include <access/htup_details.h>
+#include <access/sysattr.h>
 #include <access/table.h>
 #include <access/xact.h>
 #include <catalog/namespace.h>
+#include <catalog/pg_am.h>
 #include <catalog/pg_authid.h>
 #include <catalog/pg_class.h>
+#include <catalog/pg_collation.h>
+#include <catalog/pg_constraint.h>
 #include <catalog/pg_namespace.h>
+#include <catalog/pg_partitioned_table.h>
 #include <catalog/pg_type.h>
+#include <commands/defrem.h>
 #include <common/hashfn.h>
 #include <common/int.h>
 #include <executor/spi.h>
@@ -50,6 +56,7 @@ extern "C" {
 #include <utils/memutils.h>
 #include <utils/partcache.h>
 #include <utils/rel.h>
+#include <utils/rls.h>
 #include <utils/snapmgr.h>
 #include <utils/syscache.h>
 #include <utils/timestamp.h>

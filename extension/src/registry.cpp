@@ -1,8 +1,9 @@
 // prepare_counter and register_counter, the two ends of topk.create_counter, and topk.drop_counter.
-// The tables are made by the caller in between, in SQL; register_counter believes nothing about them but their owner.
+// The tables are made by the caller in between, in SQL; register_counter believes nothing about them.
 #include "arguments.h"
 #include "counter.h"
 #include "counter_lock.h"
+#include "counter_tables.h"
 
 namespace topk {
 
@@ -19,10 +20,13 @@ struct Options {
 Statement exists_statement = {"SELECT FROM topk.counter_data WHERE name = $1"};
 
 Statement register_statement = {
-    "INSERT INTO topk.counter_data (name, hour_table, time_zone, lateness, max_clock_skew, max_age, idle_timeout)"
-    " VALUES ($1, $2::regclass, $3, $4, $5, $6, $7) ON CONFLICT (name) DO NOTHING"};
+    "INSERT INTO topk.counter_data (name, hour_table, late_table, day_rollup, month_rollup, all_time_rollup, created_by, time_zone,"
+    "  lateness, max_clock_skew, max_age, idle_timeout)"
+    " SELECT $1, t[1], t[2], t[3], t[4], t[5], $3::regrole, $4, $5, $6, $7, $8 FROM CAST($2 AS regclass[]) t"
+    " ON CONFLICT (name) DO NOTHING"};
 
-Statement lock_counter_statement = {"SELECT FROM topk.counter_data WHERE name = $1 FOR UPDATE"};
+// Also by the table: the counter may have been dropped and made again, by somebody else, since it was looked up.
+Statement lock_counter_statement = {"SELECT FROM topk.counter_data WHERE name = $1 AND hour_table = $2 FOR UPDATE"};
 
 Statement lock_all_progress_statement = {"SELECT FROM topk.kafka_progress_data WHERE counter = $1 ORDER BY topic, partition FOR UPDATE"};
 
@@ -33,10 +37,13 @@ Statement forget_statements[] = {
     {"DELETE FROM topk.late_views_data WHERE counter = $1"},
     {"DELETE FROM topk.hour_map WHERE counter = $1"},
     {"DELETE FROM topk.access_data WHERE counter = $1"},
-    {"DELETE FROM topk.counter_data WHERE name = $1"},
 };
 
-Statement hour_table_statement = {"SELECT hour_table::oid FROM topk.counter_data WHERE name = $1"};
+Statement forget_counter_statement = {"DELETE FROM topk.counter_data WHERE name = $1 AND hour_table = $2"};
+
+Statement tables_statement = {
+    "SELECT created_by::oid, hour_table::oid, late_table::oid, day_rollup::oid, month_rollup::oid, all_time_rollup::oid"
+    " FROM topk.counter_data WHERE name = $1"};
 
 [[noreturn]] void refuse_duplicate(const char* name) {
     ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("counter \"%s\" exists already", name),
@@ -89,50 +96,52 @@ Oid name_key(const char* name) {
     return hash_bytes(reinterpret_cast<const unsigned char*>(name), static_cast<int>(strlen(name)));
 }
 
-void require_own_hours(Oid hour_table) {
-    const char* name = get_rel_name(hour_table);
-    if (name == nullptr) ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table with oid %u does not exist", hour_table)));
-    if (get_rel_relkind(hour_table) != RELKIND_PARTITIONED_TABLE)
-        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is not a partitioned table", name),
-                        errhint("Make counters with topk.create_counter.")));
-    if (!has_privs_of_role(GetUserId(), relation_owner(hour_table)))
-        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of table \"%s\"", name)));
-}
-
 [[noreturn]] void refuse_unknown(const char* name) {
     ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("counter \"%s\" does not exist", name)));
     pg_unreachable();
 }
 
-/// The hour table of a counter that the caller may drop; the table itself may be gone, dropped by hand.
-Oid droppable_hours(const char* name) {
+/// The tables of a counter that the caller may drop. Some may be gone, dropped by hand: then the owner of the rest has
+/// the right to drop it, and who owned them at first if there are none.
+CounterTables droppable_tables(const char* name) {
     std::uint64_t found = 0;
-    const Oid registrar = extension_owner();
-    as_user(registrar, [&] { found = run(hour_table_statement, {text_value(name)}, Snapshot::kFresh); });
+    as_user(extension_owner(), [&] { found = run(tables_statement, {text_value(name)}, Snapshot::kFresh); });
     if (found == 0) refuse_unknown(name);
-    const Oid hour_table = DatumGetObjectId(cell(0, 1).value);
-    const Oid owner = relation_owner(hour_table);
-    if (!has_privs_of_role(GetUserId(), OidIsValid(owner) ? owner : registrar))
-        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of counter \"%s\"", name),
-                        OidIsValid(owner) ? 0 : errdetail("Its hour table is gone; only the owner of the extension may remove the rest.")));
-    return hour_table;
+    const auto oid = [](int column) { return DatumGetObjectId(cell(0, column).value); };
+    CounterTables tables = {oid(2), oid(3), {oid(4), oid(5), oid(6)}, InvalidOid};
+    for (int column = 2; column <= 6 && !OidIsValid(tables.owner); ++column) tables.owner = relation_owner(oid(column));
+    if (!OidIsValid(tables.owner)) tables.owner = oid(1);
+    if (!has_privs_of_role(GetUserId(), tables.owner))
+        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of counter \"%s\"", name)));
+    return tables;
 }
 
 /// Deletes the counter's rows of topk.*, after every claim, grant and flush in flight, none of which can follow.
 void forget_counter(const char* name, Oid hour_table) {
-    if (run(lock_counter_statement, {text_value(name)}, Snapshot::kFresh) == 0) refuse_unknown(name);
+    if (run(lock_counter_statement, {text_value(name), oid_value(hour_table)}, Snapshot::kFresh) == 0) refuse_unknown(name);
     lock_counter(hour_table, LockPurpose::kProgress, ExclusiveLock);
     run(lock_all_progress_statement, {text_value(name)}, Snapshot::kFresh);
     lock_counter(hour_table, LockPurpose::kSeal, ExclusiveLock);
     for (Statement& statement : forget_statements) run(statement, {text_value(name)}, Snapshot::kFresh);
+    run(forget_counter_statement, {text_value(name), oid_value(hour_table)}, Snapshot::kFresh);
 }
 
-void drop_tables(const char* name, Oid hour_table) {
-    const char* schema = get_namespace_name(get_rel_namespace(hour_table));
-    const auto table = [&](const char* suffix) { return quote_qualified_identifier(schema, psprintf("%s%s", name, suffix)); };
-    run_utility(psprintf("DROP VIEW IF EXISTS %s, %s, %s", table("_day"), table("_month"), table("_all_time")));
-    run_utility(psprintf("DROP TABLE IF EXISTS %s, %s, %s, %s, %s", quote_qualified_identifier(schema, get_rel_name(hour_table)),
-                         table("_late"), table("_day_rollup"), table("_month_rollup"), table("_all_time_rollup")));
+/// Drops a relation that is there yet.
+void drop_relation(const char* kind, Oid relation) {
+    const char* name = get_rel_name(relation);
+    const char* schema = get_namespace_name(get_rel_namespace(relation));
+    if (name != nullptr && schema != nullptr) run_utility(psprintf("DROP %s IF EXISTS %s", kind, quote_qualified_identifier(schema, name)));
+}
+
+void drop_tables(const char* name, const CounterTables& tables) {
+    const Oid schema = get_rel_namespace(tables.hour_table);
+    for (const char* suffix : {"_day", "_month", "_all_time"}) {
+        const Oid view = get_relname_relid(psprintf("%s%s", name, suffix), schema);
+        if (get_rel_relkind(view) == RELKIND_VIEW) drop_relation("VIEW", view);
+    }
+    drop_relation("TABLE", tables.hour_table);
+    drop_relation("TABLE", tables.late_table);
+    for (const Oid rollup : tables.rollups) drop_relation("TABLE", rollup);
 }
 
 }  // namespace
@@ -153,14 +162,18 @@ TOPK_SQL_FUNCTION(topk_register_counter) {
     const Options options = read_options(fcinfo, 2);
     require_utf8_database();
     require_argument(fcinfo, 1, "hour_table");
-    const Oid hour_table = PG_GETARG_OID(1);
-    require_own_hours(hour_table);
+    const CounterTables tables = check_counter_tables(options.name, PG_GETARG_OID(1));
     with_spi([&] {
         const auto interval = [&](int index) { return Argument{INTERVALOID, options.intervals[index]}; };
+        Datum oids[] = {ObjectIdGetDatum(tables.hour_table), ObjectIdGetDatum(tables.late_table),
+                        ObjectIdGetDatum(tables.rollups[kDayRollup]), ObjectIdGetDatum(tables.rollups[kMonthRollup]),
+                        ObjectIdGetDatum(tables.rollups[kAllTimeRollup])};
+        const Argument all = {OIDARRAYOID, PointerGetDatum(construct_array(oids, static_cast<int>(std::size(oids)), OIDOID, sizeof(Oid),
+                                                                           true, TYPALIGN_INT))};
         as_user(extension_owner(), [&] {
             if (run(register_statement,
-                    {text_value(options.name), oid_value(hour_table), text_value(options.time_zone), interval(0), interval(1), interval(2),
-                     interval(3)},
+                    {text_value(options.name), all, oid_value(tables.owner), text_value(options.time_zone), interval(0), interval(1),
+                     interval(2), interval(3)},
                     Snapshot::kFresh) == 0)
                 refuse_duplicate(options.name);
         });
@@ -171,10 +184,9 @@ TOPK_SQL_FUNCTION(topk_register_counter) {
 TOPK_SQL_FUNCTION(topk_drop_counter) {
     const char* name = text_argument(fcinfo, 0, "name");
     with_spi([&] {
-        const Oid hour_table = droppable_hours(name);
-        as_user(extension_owner(), [&] { forget_counter(name, hour_table); });
-        const Oid owner = relation_owner(hour_table);
-        if (OidIsValid(owner)) as_user(owner, [&] { drop_tables(name, hour_table); });
+        const CounterTables tables = droppable_tables(name);
+        as_user(extension_owner(), [&] { forget_counter(name, tables.hour_table); });
+        as_user(tables.owner, [&] { drop_tables(name, tables); });
     });
     PG_RETURN_VOID();
 }

@@ -1,5 +1,6 @@
 // topk(span, k, at, counter): the k greatest of a window, views descending, then video id bytewise.
-// Read-only, in the caller's snapshot and with the caller's rights on the tables; only the registry look-up has more.
+// Read-only, in the caller's snapshot. The caller needs SELECT on every table; the reading is then done with their owner's
+// rights, so that nothing the owner attached to them (a rule, an index expression, a policy) runs with the caller's.
 // The hour is read in order from its partition's btree; coarser windows add up roll-up, hours and late views.
 #include "arguments.h"
 #include "counter.h"
@@ -54,8 +55,21 @@ TopkArguments read_topk_arguments(FunctionCallInfo fcinfo) {
     return arguments;
 }
 
+/// The name of a table that the current user may read. Failure: 42501; 0A000 where a policy would hide rows.
+const char* readable(const Counter& counter, Oid table) {
+    const char* name = table_name(counter, table);
+    const Oid schema = get_rel_namespace(table);
+    const Oid user = GetUserId();
+    if (!has_schema_usage(schema, user)) aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_SCHEMA, get_namespace_name(schema));
+    if (pg_class_aclcheck(table, user, ACL_SELECT) != ACLCHECK_OK) aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(table));
+    if (check_enable_rls(table, user, true) == RLS_ENABLED)
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("table %s has row-level security", name),
+                        errdetail("A list of some of the rows would not be what it says.")));
+    return name;
+}
+
 /// Runs a query on the counter's tables; its values are known when it is planned, so that partitions are pruned then.
-void read_list(const char* sql, std::initializer_list<Argument> arguments) {
+void read_list(const Counter& counter, const char* sql, std::initializer_list<Argument> arguments) {
     std::array<Oid, 4> types = {};
     std::array<Datum, 4> values = {};
     std::size_t count = 0;
@@ -63,13 +77,17 @@ void read_list(const char* sql, std::initializer_list<Argument> arguments) {
         types[count] = argument.type;
         values[count++] = argument.value;
     }
-    const int code = SPI_execute_with_args(sql, static_cast<int>(count), types.data(), values.data(), nullptr, true, 0);
-    if (code != SPI_OK_SELECT) elog(ERROR, "could not read a list: %s", SPI_result_code_string(code));
+    as_user(counter.owner, [&] {
+        const int code = SPI_execute_with_args(sql, static_cast<int>(count), types.data(), values.data(), nullptr, true, 0);
+        if (code != SPI_OK_SELECT) elog(ERROR, "could not read a list: %s", SPI_result_code_string(code));
+    });
 }
 
 /// Top k of one hour: an index scan that stops after k.
 void read_hour(const Counter& counter, TimestampTz start, std::int32_t k) {
-    read_list(psprintf("SELECT video_id, views FROM %s WHERE window_start = $1 ORDER BY views DESC, video_id LIMIT $2", hours_of(counter)),
+    read_list(counter,
+              psprintf("SELECT video_id, views FROM %s WHERE window_start = $1 ORDER BY views DESC, video_id LIMIT $2",
+                       readable(counter, counter.hour_table)),
               {time_value(start), int4_value(k)});
 }
 
@@ -80,26 +98,33 @@ const char* greatest_sums(const char* parts) {
 
 /// Top k of the hours [start, end), without late views.
 void read_trailing(const Counter& counter, const Window& window, std::int32_t k) {
-    const char* parts = psprintf("SELECT video_id, views FROM %s WHERE window_start >= $1 AND window_start < $3", hours_of(counter));
-    read_list(greatest_sums(parts), {time_value(window.start), int4_value(k), time_value(window.end)});
+    const char* parts =
+        psprintf("SELECT video_id, views FROM %s WHERE window_start >= $1 AND window_start < $3", readable(counter, counter.hour_table));
+    read_list(counter, greatest_sums(parts), {time_value(window.start), int4_value(k), time_value(window.end)});
 }
 
 /// Top k of a day or month: what the view of that name holds for the window, but with bounds that prune partitions.
-void read_window(const Counter& counter, const char* span, const Window& window, std::int32_t k) {
+void read_window(const Counter& counter, Rollup rollup, const Window& window, std::int32_t k) {
+    const char* hours = readable(counter, counter.hour_table);
+    const char* sums = readable(counter, counter.rollups[rollup]);
+    const char* late = readable(counter, counter.late_table);
     const char* parts = psprintf(
         "SELECT video_id, views FROM %s WHERE window_start >= $1 AND window_start < $3"
         " UNION ALL SELECT video_id, views FROM %s WHERE window_start = $4"
         " UNION ALL SELECT video_id, views FROM %s WHERE span = '%s' AND window_start = $4",
-        hours_of(counter), table_of(counter, psprintf("_%s_rollup", span)), table_of(counter, "_late"), span);
-    read_list(greatest_sums(parts), {time_value(window.start), int4_value(k), time_value(window.end), time_value(window.label)});
+        hours, sums, late, rollup == kDayRollup ? "day" : "month");
+    read_list(counter, greatest_sums(parts), {time_value(window.start), int4_value(k), time_value(window.end), time_value(window.label)});
 }
 
 void read_all_time(const Counter& counter, std::int32_t k) {
+    const char* hours = readable(counter, counter.hour_table);
+    const char* sums = readable(counter, counter.rollups[kAllTimeRollup]);
+    const char* late = readable(counter, counter.late_table);
     const char* parts = psprintf(
         "SELECT video_id, views FROM %s UNION ALL SELECT video_id, views FROM %s WHERE window_start = $1"
         " UNION ALL SELECT video_id, views FROM %s WHERE span = 'all_time' AND window_start = $1",
-        hours_of(counter), table_of(counter, "_all_time_rollup"), table_of(counter, "_late"));
-    read_list(greatest_sums(parts), {time_value(DT_NOBEGIN), int4_value(k)});
+        hours, sums, late);
+    read_list(counter, greatest_sums(parts), {time_value(DT_NOBEGIN), int4_value(k)});
 }
 
 void read_span(const TopkArguments& arguments) {
@@ -112,8 +137,8 @@ void read_span(const TopkArguments& arguments) {
     else if (is("all_time"))
         read_all_time(counter, arguments.k);
     else if (named)
-        read_window(counter, arguments.span, window_at(counter, is("day") ? Span::kDay : Span::kMonth, arguments.at, Snapshot::kCaller),
-                    arguments.k);
+        read_window(counter, is("day") ? kDayRollup : kMonthRollup,
+                    window_at(counter, is("day") ? Span::kDay : Span::kMonth, arguments.at, Snapshot::kCaller), arguments.k);
     else
         read_trailing(counter, trailing_hours(counter, trailing, arguments.at, Snapshot::kCaller), arguments.k);
 }
