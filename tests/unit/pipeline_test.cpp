@@ -198,6 +198,38 @@ TEST_F(PipelineTest, ARevocationBreaksAConnectionThatHangs) {
     EXPECT_NE(row(kZero).next, Offset{1});
 }
 
+TEST_F(PipelineTest, ARevokedPartitionsShareIsThrownAwayAndTheOthersRewound) {
+    log.event(0, "a", kNoon);
+    log.event(1, "b", kNoon);
+    assign({kZero, kOne});
+    while (database.total() < 2) rounds(1);
+    rounds(1);  // takes the result; the next flush is not due for a while
+    log.event(0, "c", kNoon);
+    log.event(1, "d", kNoon);
+    while (pipeline->stats().records < 4) pipeline->step();  // no time passes: nothing is flushed
+    source.push(Revoked{{kZero}, false});
+    rounds(100);
+    EXPECT_EQ(row(kZero).next, Offset{1});
+    EXPECT_EQ(row(kOne).next, Offset{2});
+}
+
+TEST_F(PipelineTest, NothingStartsAgainBeforeTheFlushUnderWayIsDecided) {
+    log.event(0, "a", kNoon);
+    log.event(1, "b", kNoon);
+    assign({kZero, kOne});
+    until_a_flush_hangs();
+    for (int i = 0; i < 20; ++i) log.event(1, "b", kNoon);
+    for (int i = 0; i < 20; ++i) pipeline->step();  // a growing batch behind the one in flight
+    log.event(0, "a", kNoon);
+    for (int i = 0; i < 20; ++i) pipeline->step();
+    source.push(Revoked{{kZero}, true});
+    for (int i = 0; i < 5; ++i) pipeline->step();
+    EXPECT_EQ(pipeline->stats().rewinds, 1u);
+    rounds(100);
+    EXPECT_EQ(pipeline->stats().rewinds, 1u);  // no flush failed: the restart was behind the committed offset
+    EXPECT_EQ(row(kOne).next, Offset{21});
+}
+
 TEST_F(PipelineTest, AClaimDoesNotWaitForABlockedFlush) {
     log.event(0, "a", kNoon);
     log.event(1, "b", kNoon);
