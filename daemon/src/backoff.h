@@ -7,7 +7,7 @@
 namespace topkd {
 
 class Backoff {
-   public:
+  public:
     static constexpr std::chrono::milliseconds kFirst{100};
     static constexpr std::chrono::milliseconds kLongest{5000};
 
@@ -20,7 +20,7 @@ class Backoff {
 
     void reset() { wait_ = kFirst; }
 
-   private:
+  private:
     std::chrono::milliseconds wait_ = kFirst;
 };
 

@@ -7,9 +7,7 @@
 namespace topkd {
 
 Fingerprint fingerprint_of(const Record& record) {
-    return {.offset = record.offset,
-            .timestamp_ms = record.timestamp ? raw(*record.timestamp) : -1,
-            .crc = fingerprint(record)};
+    return {.offset = record.offset, .timestamp_ms = record.timestamp ? raw(*record.timestamp) : -1, .crc = fingerprint(record)};
 }
 
 PartitionProgress& Batch::progress(Partition partition, std::int64_t epoch, Offset from) {

@@ -51,8 +51,8 @@ struct DeadLetter {
 };
 
 class Batch {
-   public:
-    static constexpr std::size_t kPayloadBytes = 4096;            ///< stored of one key or payload at most
+  public:
+    static constexpr std::size_t kPayloadBytes = 4096;             ///< stored of one key or payload at most
     static constexpr std::size_t kPayloadBytesPerBatch = 1 << 20;  ///< beyond it, in a flood: offsets and reasons only
 
     /// The partition's progress, opened at `from` with this epoch if the batch has none yet.
@@ -78,7 +78,7 @@ class Batch {
 
     void clear();
 
-   private:
+  private:
     Aggregate deltas_;
     Aggregate late_;
     std::vector<DeadLetter> dead_;

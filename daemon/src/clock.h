@@ -11,14 +11,14 @@ namespace topkd {
 using Instant = std::chrono::steady_clock::time_point;
 
 class Clock {
-   public:
+  public:
     virtual ~Clock() = default;
     virtual Millis wall() const = 0;
     virtual Instant monotonic() const = 0;
 };
 
 class SystemClock final : public Clock {
-   public:
+  public:
     Millis wall() const override {
         const auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
         return Millis{std::chrono::duration_cast<std::chrono::milliseconds>(since_epoch).count()};

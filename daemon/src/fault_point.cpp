@@ -31,8 +31,7 @@ Fault configured() {
         spdlog::error("TOPKD_FAULT={} is not <point>:stop|kill[:<nth>]", fault);
         std::exit(2);
     }
-    return {fault.substr(0, action), verb == "stop" ? SIGSTOP : SIGKILL,
-            nth == std::string::npos ? 1 : std::stoi(fault.substr(nth + 1))};
+    return {fault.substr(0, action), verb == "stop" ? SIGSTOP : SIGKILL, nth == std::string::npos ? 1 : std::stoi(fault.substr(nth + 1))};
 }
 
 }  // namespace

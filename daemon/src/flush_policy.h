@@ -15,25 +15,24 @@
 namespace topkd {
 
 /// The share of --memory that a growing batch may take.
-constexpr std::size_t growing_share(std::uint64_t memory) { return static_cast<std::size_t>(memory / 8); }
+constexpr std::size_t growing_share(std::uint64_t memory) {
+    return static_cast<std::size_t>(memory / 8);
+}
 
 /// The share of --memory for what librdkafka has fetched and not delivered yet.
-constexpr std::uint64_t queue_share(std::uint64_t memory) { return memory / 5 * 2; }
+constexpr std::uint64_t queue_share(std::uint64_t memory) {
+    return memory / 5 * 2;
+}
 
 class FlushPolicy {
-   public:
-    FlushPolicy(std::chrono::milliseconds interval, std::size_t growing_bytes)
-        : interval_(interval), growing_bytes_(growing_bytes) {}
+  public:
+    FlushPolicy(std::chrono::milliseconds interval, std::size_t growing_bytes) : interval_(interval), growing_bytes_(growing_bytes) {}
 
     /// Whether the batch should go to the database now, given that the database is idle.
-    bool due(const Batch& batch, Instant now) const {
-        return !batch.empty() && (now >= last_flush_ + interval_ || full(batch));
-    }
+    bool due(const Batch& batch, Instant now) const { return !batch.empty() && (now >= last_flush_ + interval_ || full(batch)); }
 
     /// Whether no further record may be added before a flush.
-    bool full(const Batch& batch) const {
-        return batch.bytes() >= growing_bytes_ || (record_limit_ && batch.records() >= *record_limit_);
-    }
+    bool full(const Batch& batch) const { return batch.bytes() >= growing_bytes_ || (record_limit_ && batch.records() >= *record_limit_); }
 
     void flush_started(Instant now) { last_flush_ = now; }
 
@@ -54,7 +53,7 @@ class FlushPolicy {
 
     std::optional<std::uint64_t> record_limit() const { return record_limit_; }
 
-   private:
+  private:
     static constexpr std::uint64_t kUnlimited = 1'000'000;
 
     std::chrono::milliseconds interval_;

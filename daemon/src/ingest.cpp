@@ -1,9 +1,9 @@
 #include "ingest.h"
 
-#include <CLI/Error.hpp>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
+#include <CLI/Error.hpp>
 
 #include <atomic>
 #include <csignal>
@@ -263,18 +263,14 @@ void validate(const IngestOptions& options) {
 void register_ingest(CLI::App& app, int& exit_code) {
     CLI::App* command = app.add_subcommand("ingest", "Consume a Kafka topic and count its views in PostgreSQL");
     const auto options = std::make_shared<IngestOptions>();
-    command->add_option("--db", options->db, "libpq connection string or URI; empty: libpq's environment")
-        ->type_name("CONNINFO");
-    command->add_option("--brokers", options->brokers, "host:port[,host:port…] of the Kafka cluster")
-        ->required()
-        ->type_name("LIST");
+    command->add_option("--db", options->db, "libpq connection string or URI; empty: libpq's environment")->type_name("CONNINFO");
+    command->add_option("--brokers", options->brokers, "host:port[,host:port…] of the Kafka cluster")->required()->type_name("LIST");
     command->add_option("--topic", options->topic, "The topic of view events")->capture_default_str();
     command->add_option("--group", options->group, "The consumer group [topkd.<database>.<counter>]");
     command->add_option("--counter", options->counter, "The counter; made with defaults if missing")->capture_default_str();
     add_duration(*command, "--flush-interval", options->flush_interval, "Time between two flushes");
     add_size(*command, "--memory", options->memory, "Bound for Kafka's queues, sums and batches together");
-    command->add_flag("--exit-at-end", options->exit_at_end,
-                      "Stop, flushed, at the offsets that were the end at the start");
+    command->add_flag("--exit-at-end", options->exit_at_end, "Stop, flushed, at the offsets that were the end at the start");
     command->add_option("--kafka", options->kafka, "Any librdkafka property, repeatable")->type_name("NAME=VALUE");
     command->add_flag("--take-over", options->take_over, "Go on with a counter that another group has fed");
     add_duration(*command, "--startup-timeout", options->startup_timeout,

@@ -50,12 +50,8 @@ std::optional<std::string> refuse_kafka_property(const std::string& property) {
 }
 
 std::vector<std::pair<std::string, std::string>> connection_properties(const KafkaSourceConfig& config) {
-    return {{"bootstrap.servers", config.brokers},
-            {"client.id", config.client_id},
-            {"allow.auto.create.topics", "false"},
-            {"log.connection.close", "false"},
-            {"socket.keepalive.enable", "true"},
-            {"reconnect.backoff.max.ms", "5000"}};
+    return {{"bootstrap.servers", config.brokers}, {"client.id", config.client_id},     {"allow.auto.create.topics", "false"},
+            {"log.connection.close", "false"},     {"socket.keepalive.enable", "true"}, {"reconnect.backoff.max.ms", "5000"}};
 }
 
 std::vector<std::pair<std::string, std::string>> consumer_properties(const KafkaSourceConfig& config, int brokers) {
@@ -68,23 +64,23 @@ std::vector<std::pair<std::string, std::string>> consumer_properties(const Kafka
     const std::uint64_t fetch = std::clamp(config.queue_bytes / 4 / fetches, kMebibyte, 50 * kMebibyte);
     auto properties = connection_properties(config);
     properties.insert(properties.end(), {
-        {"group.id", config.group},
-        {"partition.assignment.strategy", "cooperative-sticky"},
-        {"enable.auto.commit", "false"},
-        {"enable.auto.offset.store", "false"},
-        {"auto.offset.reset", "error"},
-        {"enable.partition.eof", "true"},
-        {"isolation.level", "read_committed"},
-        {"check.crcs", "true"},
-        {"topic.metadata.refresh.interval.ms", "10000"},  // new partitions; the default is five minutes
-        {"fetch.wait.max.ms", "100"},                     // a partition just started waits for the fetch under way
-        {"fetch.error.backoff.ms", "100"},
-        {"statistics.interval.ms", "1000"},  // when to commit hints; see KafkaSource
-        {"queued.min.messages", std::to_string(messages)},
-        {"queued.max.messages.kbytes", std::to_string(kbytes)},
-        {"fetch.max.bytes", std::to_string(fetch)},
-        {"max.partition.fetch.bytes", std::to_string(std::min(fetch, kMebibyte))},
-    });
+                                            {"group.id", config.group},
+                                            {"partition.assignment.strategy", "cooperative-sticky"},
+                                            {"enable.auto.commit", "false"},
+                                            {"enable.auto.offset.store", "false"},
+                                            {"auto.offset.reset", "error"},
+                                            {"enable.partition.eof", "true"},
+                                            {"isolation.level", "read_committed"},
+                                            {"check.crcs", "true"},
+                                            {"topic.metadata.refresh.interval.ms", "10000"},  // new partitions; the default is five minutes
+                                            {"fetch.wait.max.ms", "100"},  // a partition just started waits for the fetch under way
+                                            {"fetch.error.backoff.ms", "100"},
+                                            {"statistics.interval.ms", "1000"},  // when to commit hints; see KafkaSource
+                                            {"queued.min.messages", std::to_string(messages)},
+                                            {"queued.max.messages.kbytes", std::to_string(kbytes)},
+                                            {"fetch.max.bytes", std::to_string(fetch)},
+                                            {"max.partition.fetch.bytes", std::to_string(std::min(fetch, kMebibyte))},
+                                        });
     return properties;
 }
 

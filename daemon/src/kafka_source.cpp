@@ -24,13 +24,11 @@ constexpr unsigned kPollsPerService = 256;
 void log_line(const rd_kafka_t*, int level, const char* facility, const char* text) {
     const std::string_view name(facility);
     const bool repeats = name == "FAIL" || name == "ERROR";
-    spdlog::log(level <= kSyslogError && !repeats ? spdlog::level::warn : spdlog::level::debug, "librdkafka {}: {}",
-                facility, text);
+    spdlog::log(level <= kSyslogError && !repeats ? spdlog::level::warn : spdlog::level::debug, "librdkafka {}: {}", facility, text);
 }
 
 bool needs_a_human(rd_kafka_resp_err_t error) {
-    return error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
-           error == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED ||
+    return error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED || error == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED ||
            error == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED || error == RD_KAFKA_RESP_ERR__FATAL ||
            error == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID || error == RD_KAFKA_RESP_ERR_INCONSISTENT_GROUP_PROTOCOL;
 }
@@ -100,24 +98,22 @@ tl::expected<TopicShape, KafkaStartError> probe_topic(const KafkaSourceConfig& c
         return tl::unexpected(KafkaStartError{"not a topic name: " + config.topic, false});
     }
     const rd_kafka_metadata_t* metadata = nullptr;
-    const rd_kafka_resp_err_t error =
-        rd_kafka_metadata(handle->get(), 0, topic, &metadata, static_cast<int>(timeout.count()));
+    const rd_kafka_resp_err_t error = rd_kafka_metadata(handle->get(), 0, topic, &metadata, static_cast<int>(timeout.count()));
     rd_kafka_poll(handle->get(), 0);  // serves the error callback
     rd_kafka_topic_destroy(topic);
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
         const std::string text = last.text.empty() ? rd_kafka_err2str(error) : last.text;
-        return tl::unexpected(KafkaStartError{
-            fmt::format("no broker answers at {}: {}; hint: check --brokers, the listeners that the brokers advertise, and --kafka security.protocol",
-                        config.brokers, text),
-            true});
+        return tl::unexpected(KafkaStartError{fmt::format("no broker answers at {}: {}; hint: check --brokers, the listeners that the "
+                                                          "brokers advertise, and --kafka security.protocol",
+                                                          config.brokers, text),
+                                              true});
     }
     const rd_kafka_metadata_topic_t& found = metadata->topics[0];
     const TopicShape shape{metadata->broker_cnt, found.partition_cnt};
     const rd_kafka_resp_err_t topic_error = found.err;
     rd_kafka_metadata_destroy(metadata);
     if (topic_error != RD_KAFKA_RESP_ERR_NO_ERROR || shape.partitions == 0) {
-        const bool unknown = topic_error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
-                             topic_error == RD_KAFKA_RESP_ERR_NO_ERROR;
+        const bool unknown = topic_error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || topic_error == RD_KAFKA_RESP_ERR_NO_ERROR;
         return tl::unexpected(KafkaStartError{
             unknown ? fmt::format("the topic {} does not exist at {}; hint: create it, topkd does not", config.topic, config.brokers)
                     : fmt::format("the topic {} cannot be read: {}", config.topic, rd_kafka_err2str(topic_error)),
@@ -136,8 +132,7 @@ void KafkaSource::HandleDelete::operator()(rd_kafka_t* handle) const {
 
 KafkaSource::~KafkaSource() = default;
 
-tl::expected<std::unique_ptr<KafkaSource>, std::string> KafkaSource::create(const KafkaSourceConfig& config,
-                                                                            int brokers) {
+tl::expected<std::unique_ptr<KafkaSource>, std::string> KafkaSource::create(const KafkaSourceConfig& config, int brokers) {
     auto conf = kafka_conf(consumer_properties(config, brokers), config.properties);
     if (!conf) {
         return tl::unexpected(conf.error());
@@ -194,8 +189,7 @@ bool KafkaSource::leave(milliseconds timeout) {
     return true;
 }
 
-void KafkaSource::on_rebalance(rd_kafka_t* handle, rd_kafka_resp_err_t kind,
-                               rd_kafka_topic_partition_list_t* partitions, void* opaque) {
+void KafkaSource::on_rebalance(rd_kafka_t* handle, rd_kafka_resp_err_t kind, rd_kafka_topic_partition_list_t* partitions, void* opaque) {
     auto& self = *static_cast<KafkaSource*>(opaque);
     std::vector<Partition> named;
     for (int i = 0; i < partitions->cnt; ++i) {
@@ -313,7 +307,9 @@ void KafkaSource::acknowledge_revoked(const std::vector<Partition>& partitions) 
     unassign(partitions);
 }
 
-bool KafkaSource::assignment_lost() const { return rd_kafka_assignment_lost(handle_.get()) != 0; }
+bool KafkaSource::assignment_lost() const {
+    return rd_kafka_assignment_lost(handle_.get()) != 0;
+}
 
 bool KafkaSource::start(const std::vector<StartAt>& partitions) {
     std::vector<Partition> named;
@@ -351,8 +347,7 @@ tl::expected<int, std::string> KafkaSource::ask_partition_count() {
     return metadata->topics[0].partition_cnt;
 }
 
-tl::expected<std::vector<Offset>, std::string> KafkaSource::ask_offsets(const std::vector<Partition>& partitions,
-                                                                        std::int64_t logical) {
+tl::expected<std::vector<Offset>, std::string> KafkaSource::ask_offsets(const std::vector<Partition>& partitions, std::int64_t logical) {
     std::vector<StartAt> asked;
     for (const Partition partition : partitions) {
         asked.push_back({partition, Offset{logical}});
@@ -421,8 +416,7 @@ void KafkaSource::commit_pending_hint() {
 std::optional<Offset> KafkaSource::known_end(Partition partition) const {
     std::int64_t low = -1;
     std::int64_t high = -1;
-    if (rd_kafka_get_watermark_offsets(handle_.get(), topic_name_.c_str(), raw(partition), &low, &high) !=
-            RD_KAFKA_RESP_ERR_NO_ERROR ||
+    if (rd_kafka_get_watermark_offsets(handle_.get(), topic_name_.c_str(), raw(partition), &low, &high) != RD_KAFKA_RESP_ERR_NO_ERROR ||
         high < 0) {
         return std::nullopt;
     }

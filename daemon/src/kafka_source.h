@@ -39,11 +39,10 @@ struct TopicShape {
 };
 
 /// Asks for the topic with a short-lived handle.
-tl::expected<TopicShape, KafkaStartError> probe_topic(const KafkaSourceConfig& config,
-                                                      std::chrono::milliseconds timeout);
+tl::expected<TopicShape, KafkaStartError> probe_topic(const KafkaSourceConfig& config, std::chrono::milliseconds timeout);
 
 class KafkaSource final : public Source {
-   public:
+  public:
     /// Makes the consumer; it does not join the group before subscribe.
     static tl::expected<std::unique_ptr<KafkaSource>, std::string> create(const KafkaSourceConfig& config, int brokers);
     ~KafkaSource() override;
@@ -64,7 +63,7 @@ class KafkaSource final : public Source {
     void commit_hint(const std::vector<StartAt>& offsets) override;
     std::optional<Offset> known_end(Partition partition) const override;
 
-   private:
+  private:
     struct HandleDelete {
         void operator()(rd_kafka_t* handle) const;
     };
@@ -80,8 +79,7 @@ class KafkaSource final : public Source {
     using List = std::unique_ptr<rd_kafka_topic_partition_list_t, ListDelete>;
 
     explicit KafkaSource(std::string topic) : topic_name_(std::move(topic)) {}
-    static void on_rebalance(rd_kafka_t* handle, rd_kafka_resp_err_t kind, rd_kafka_topic_partition_list_t* partitions,
-                             void* self);
+    static void on_rebalance(rd_kafka_t* handle, rd_kafka_resp_err_t kind, rd_kafka_topic_partition_list_t* partitions, void* self);
     static int on_statistics(rd_kafka_t* handle, char* json, std::size_t size, void* self);
     static void on_error(rd_kafka_t* handle, int error, const char* reason, void* self);
 
@@ -91,14 +89,13 @@ class KafkaSource final : public Source {
     void commit_pending_hint();
     void unassign(const std::vector<Partition>& partitions);
     tl::expected<int, std::string> ask_partition_count();
-    tl::expected<std::vector<Offset>, std::string> ask_offsets(const std::vector<Partition>& partitions,
-                                                               std::int64_t logical);
+    tl::expected<std::vector<Offset>, std::string> ask_offsets(const std::vector<Partition>& partitions, std::int64_t logical);
 
     std::string topic_name_;
     std::unique_ptr<rd_kafka_t, HandleDelete> handle_;
-    std::unique_ptr<rd_kafka_topic_t, TopicDelete> topic_;      // destroyed before the handle
+    std::unique_ptr<rd_kafka_topic_t, TopicDelete> topic_;        // destroyed before the handle
     std::unique_ptr<rd_kafka_message_t, MessageDelete> message_;  // the record delivered last
-    std::deque<SourceEvent> events_;                            // from callbacks
+    std::deque<SourceEvent> events_;                              // from callbacks
     std::set<Partition> started_;
     std::map<Partition, Offset> hint_;  // to be committed when the group is steady
     unsigned polls_ = 0;

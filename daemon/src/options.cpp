@@ -18,11 +18,17 @@ struct Unit {
     std::uint64_t factor;
 };
 
-constexpr std::array kDurationUnits{Unit{"ms", 1},         Unit{"s", 1'000},     Unit{"min", 60'000}, Unit{"m", 60'000},
-                                    Unit{"h", 3'600'000}, Unit{"d", 86'400'000}};
-constexpr std::array kSizeUnits{Unit{"", 1},           Unit{"B", 1},           Unit{"KiB", 1ull << 10},
-                                Unit{"MiB", 1ull << 20}, Unit{"GiB", 1ull << 30}, Unit{"TiB", 1ull << 40},
-                                Unit{"kB", 1'000},     Unit{"KB", 1'000},      Unit{"MB", 1'000'000},
+constexpr std::array kDurationUnits{Unit{"ms", 1},     Unit{"s", 1'000},     Unit{"min", 60'000},
+                                    Unit{"m", 60'000}, Unit{"h", 3'600'000}, Unit{"d", 86'400'000}};
+constexpr std::array kSizeUnits{Unit{"", 1},
+                                Unit{"B", 1},
+                                Unit{"KiB", 1ull << 10},
+                                Unit{"MiB", 1ull << 20},
+                                Unit{"GiB", 1ull << 30},
+                                Unit{"TiB", 1ull << 40},
+                                Unit{"kB", 1'000},
+                                Unit{"KB", 1'000},
+                                Unit{"MB", 1'000'000},
                                 Unit{"GB", 1'000'000'000}};
 
 /// A whole number and its unit; nothing when either is not known or the product overflows int64.
@@ -49,9 +55,8 @@ std::optional<std::uint64_t> parse_with_unit(std::string_view text, const std::a
 
 std::string environment_name(const std::string& option) {
     std::string name = "TOPKD_" + option;
-    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) {
-        return c == '-' ? '_' : static_cast<char>(std::toupper(c));
-    });
+    std::transform(name.begin(), name.end(), name.begin(),
+                   [](unsigned char c) { return c == '-' ? '_' : static_cast<char>(std::toupper(c)); });
     return name;
 }
 
@@ -59,8 +64,7 @@ std::string environment_name(const std::string& option) {
 std::vector<const CLI::Option*> configurable(const CLI::App& subcommand) {
     std::vector<const CLI::Option*> options = subcommand.get_options();
     std::erase_if(options, [](const CLI::Option* option) {
-        return option->get_lnames().empty() || option->get_lnames().front() == "help" ||
-               option->get_lnames().front() == "config";
+        return option->get_lnames().empty() || option->get_lnames().front() == "help" || option->get_lnames().front() == "config";
     });
     return options;
 }
@@ -104,9 +108,7 @@ tl::expected<std::vector<std::string>, std::string> file_arguments(const CLI::Ap
         if (!top && (item.parents.size() != 1 || item.parents.front() != subcommand.get_name())) {
             continue;
         }
-        const auto commands = app.get_subcommands([&](const CLI::App* one) {
-            return find_option(*one, item.name) != nullptr;
-        });
+        const auto commands = app.get_subcommands([&](const CLI::App* one) { return find_option(*one, item.name) != nullptr; });
         if (top ? commands.empty() : find_option(subcommand, item.name) == nullptr) {
             return tl::unexpected(path + ": unknown option " + item.fullname());
         }
@@ -143,8 +145,7 @@ std::vector<std::string> environment_arguments(const CLI::App& subcommand, const
 
 bool speaks_of_secret(std::string_view name) {
     std::string lower(name);
-    std::transform(lower.begin(), lower.end(), lower.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
     if (lower == "ssl.key.location" || lower == "sslkey" || lower == "passfile") {
         return false;  // paths
     }
@@ -230,8 +231,7 @@ std::string format_size(std::uint64_t bytes) {
     return std::to_string(bytes);
 }
 
-CLI::Option* add_duration(CLI::App& app, const std::string& name, std::chrono::milliseconds& value,
-                          const std::string& help) {
+CLI::Option* add_duration(CLI::App& app, const std::string& name, std::chrono::milliseconds& value, const std::string& help) {
     const auto assign = [&value, name](const std::string& text) {
         const auto parsed = parse_duration(text);
         if (!parsed) {
@@ -239,9 +239,7 @@ CLI::Option* add_duration(CLI::App& app, const std::string& name, std::chrono::m
         }
         value = *parsed;
     };
-    return app.add_option_function<std::string>(name, assign, help)
-        ->default_str(format_duration(value))
-        ->type_name("DURATION");
+    return app.add_option_function<std::string>(name, assign, help)->default_str(format_duration(value))->type_name("DURATION");
 }
 
 CLI::Option* add_size(CLI::App& app, const std::string& name, std::uint64_t& value, const std::string& help) {
@@ -252,15 +250,12 @@ CLI::Option* add_size(CLI::App& app, const std::string& name, std::uint64_t& val
         }
         value = *parsed;
     };
-    return app.add_option_function<std::string>(name, assign, help)
-        ->default_str(format_size(value))
-        ->type_name("SIZE");
+    return app.add_option_function<std::string>(name, assign, help)->default_str(format_size(value))->type_name("SIZE");
 }
 
 void prepare_subcommands(CLI::App& app) {
     for (CLI::App* subcommand : app.get_subcommands([](CLI::App*) { return true; })) {
-        subcommand->add_option("--config", "Read options from this file (TOML or INI); flags and environment win")
-            ->type_name("FILE");
+        subcommand->add_option("--config", "Read options from this file (TOML or INI); flags and environment win")->type_name("FILE");
         subcommand
             ->add_option_function<std::string>(
                 "--log-level",
@@ -281,12 +276,10 @@ void prepare_subcommands(CLI::App& app) {
     }
 }
 
-tl::expected<std::vector<std::string>, std::string> merged_arguments(const CLI::App& app,
-                                                                     const std::vector<std::string>& arguments,
+tl::expected<std::vector<std::string>, std::string> merged_arguments(const CLI::App& app, const std::vector<std::string>& arguments,
                                                                      const Environment& environment) {
-    const auto commands = app.get_subcommands([&](const CLI::App* subcommand) {
-        return !arguments.empty() && subcommand->get_name() == arguments.front();
-    });
+    const auto commands =
+        app.get_subcommands([&](const CLI::App* subcommand) { return !arguments.empty() && subcommand->get_name() == arguments.front(); });
     if (commands.empty()) {
         return arguments;  // --help, --version, or a usage error that the parser words
     }
@@ -317,8 +310,7 @@ std::string effective_configuration(const CLI::App& subcommand) {
             values.erase(values.begin(), values.end() - 1);
         }
         for (const std::string& value : values) {
-            text += (text.empty() ? "" : " ") + name + "=" +
-                    (speaks_of_secret(name) ? std::string("***") : mask_secrets(value));
+            text += (text.empty() ? "" : " ") + name + "=" + (speaks_of_secret(name) ? std::string("***") : mask_secrets(value));
         }
     }
     return text;

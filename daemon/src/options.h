@@ -26,8 +26,7 @@ std::string format_duration(std::chrono::milliseconds duration);
 std::string format_size(std::uint64_t bytes);
 
 /// Options with a unit; a value that does not parse is a usage error. `value`'s present content is the default shown.
-CLI::Option* add_duration(CLI::App& app, const std::string& name, std::chrono::milliseconds& value,
-                          const std::string& help);
+CLI::Option* add_duration(CLI::App& app, const std::string& name, std::chrono::milliseconds& value, const std::string& help);
 CLI::Option* add_size(CLI::App& app, const std::string& name, std::uint64_t& value, const std::string& help);
 
 /// Adds --config and --log-level to every subcommand and lets the last value of a single-valued option win.
@@ -40,8 +39,7 @@ using Environment = std::function<std::optional<std::string>(const std::string& 
 /// (without the program's name) themselves, so that the last one wins. A repeatable option (--kafka) accumulates; its
 /// environment variable holds one value a line. Fails with a usage message on an unreadable file or an unknown key.
 /// A file's keys are option names without dashes, at the top (for every subcommand that has them) or in [subcommand].
-tl::expected<std::vector<std::string>, std::string> merged_arguments(const CLI::App& app,
-                                                                     const std::vector<std::string>& arguments,
+tl::expected<std::vector<std::string>, std::string> merged_arguments(const CLI::App& app, const std::vector<std::string>& arguments,
                                                                      const Environment& environment);
 
 /// One "name=value" per option of a parsed subcommand, defaults included, secrets masked.

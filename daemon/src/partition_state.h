@@ -24,7 +24,7 @@ namespace topkd {
 enum class Phase { kUnclaimed, kHeld, kRunning, kFenced, kRefused };
 
 class PartitionState {
-   public:
+  public:
     PartitionState(Partition partition, Instant claim_at) : partition_(partition), claim_at_(claim_at) {}
 
     Partition partition() const { return partition_; }
@@ -57,10 +57,10 @@ class PartitionState {
     void adopt(const ClaimedPartition& claimed, Offset log_start);
 
     // Reading.
-    void hold();                                          ///< running → held; position forgotten
-    StartAt start();                                      ///< held or interrupted → running: where the source starts it
+    void hold();      ///< running → held; position forgotten
+    StartAt start();  ///< held or interrupted → running: where the source starts it
     bool reading() const { return phase_ == Phase::kRunning && reading_; }
-    void interrupt() { reading_ = false; }                ///< the source stopped it; the position stays
+    void interrupt() { reading_ = false; }  ///< the source stopped it; the position stays
     bool interrupted() const { return phase_ == Phase::kRunning && !reading_; }
     bool verifying() const { return verifying_; }
 
@@ -77,7 +77,7 @@ class PartitionState {
     void advance(Offset to) { position_ = to; }
     void commit(const PartitionProgress& progress);
 
-   private:
+  private:
     Partition partition_;
     Phase phase_ = Phase::kUnclaimed;
     Instant claim_at_;

@@ -47,9 +47,8 @@ std::string timestamp_literal(Millis instant) {
     const std::int64_t in_day = ms - days * kDay;
     const Date date = date_of(days);
     const bool bc = date.year <= 0;
-    return fmt::format("{:04}-{:02}-{:02} {:02}:{:02}:{:02}.{:03}+00{}", bc ? 1 - date.year : date.year, date.month,
-                       date.day, in_day / 3'600'000, in_day / 60'000 % 60, in_day / 1000 % 60, in_day % 1000,
-                       bc ? " BC" : "");
+    return fmt::format("{:04}-{:02}-{:02} {:02}:{:02}:{:02}.{:03}+00{}", bc ? 1 - date.year : date.year, date.month, date.day,
+                       in_day / 3'600'000, in_day / 60'000 % 60, in_day / 1000 % 60, in_day % 1000, bc ? " BC" : "");
 }
 
 std::string bytea_literal(std::string_view bytes) {

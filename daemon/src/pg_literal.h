@@ -20,7 +20,7 @@ std::string bytea_literal(std::string_view bytes);
 
 /// Builds the text of an array of composites: {"(1,\"a b\",)","(…)"}. A field that is not given is NULL.
 class CompositeArray {
-   public:
+  public:
     CompositeArray& begin_row();
     CompositeArray& field(std::int64_t value);
     CompositeArray& field(std::string_view value);
@@ -31,7 +31,7 @@ class CompositeArray {
     /// The whole array; "{}" without rows.
     std::string text() const { return "{" + rows_ + "}"; }
 
-   private:
+  private:
     void separate();
 
     std::string rows_;

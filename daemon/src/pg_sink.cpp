@@ -27,8 +27,7 @@ constexpr std::array<std::pair<const char*, const char*>, 8> kDefaults{{{"applic
                                                                         {"tcp_user_timeout", "30000"},
                                                                         {"client_encoding", "UTF8"}}};
 
-constexpr const char* kConnectHint =
-    "; hint: check --db (host, port, dbname, user, password), that the server runs, and its pg_hba.conf";
+constexpr const char* kConnectHint = "; hint: check --db (host, port, dbname, user, password), that the server runs, and its pg_hba.conf";
 
 constexpr const char* kSession =
     "SET default_transaction_isolation = 'read committed'; SET statement_timeout = '5min'; SET client_min_messages = warning";

@@ -24,7 +24,7 @@ struct PgSinkConfig {
 };
 
 class PgSink final : public Sink {
-   public:
+  public:
     explicit PgSink(PgSinkConfig config) : config_(std::move(config)) {}
     ~PgSink() override;
 
@@ -45,7 +45,7 @@ class PgSink final : public Sink {
     void cancel() override;
     void abort() override;
 
-   private:
+  private:
     struct ConnectionDelete {
         void operator()(PGconn* connection) const { PQfinish(connection); }
     };

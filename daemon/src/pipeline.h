@@ -37,14 +37,14 @@ struct PipelineConfig {
 };
 
 struct PipelineStats {
-    std::uint64_t records = 0;      ///< consumed, read again after a rewind included
+    std::uint64_t records = 0;  ///< consumed, read again after a rewind included
     std::uint64_t flushes = 0;
     std::uint64_t rewinds = 0;
     std::chrono::milliseconds last_flush{};
 };
 
 class Pipeline {
-   public:
+  public:
     enum class Status { kRunning, kFinished, kFailed };
 
     /// The sink is connected already. All referenced objects outlive the pipeline.
@@ -73,7 +73,7 @@ class Pipeline {
 
     std::size_t partitions() const { return partitions_.size(); }
 
-   private:
+  private:
     struct PendingRevocation {
         std::vector<Partition> partitions;
         Instant deadline;      ///< until then a flush under way is waited for
@@ -163,10 +163,10 @@ class Pipeline {
     bool stopping_ = false;
     bool discarded_at_stop_ = false;
     Backoff backoff_;
-    Backoff refusal_backoff_;   // between refusals of a batch that a resume alone does not cure
-    Instant retry_at_{};        // no job to the database before this
+    Backoff refusal_backoff_;  // between refusals of a batch that a resume alone does not cure
+    Instant retry_at_{};       // no job to the database before this
     Backoff describe_backoff_;
-    Instant describe_at_{};     // no question to the brokers before this
+    Instant describe_at_{};  // no question to the brokers before this
     bool database_away_ = false;
     bool brokers_away_ = false;
 

@@ -46,8 +46,7 @@ std::string progress_text(std::uint64_t records, double rate, std::int64_t lag, 
     return text + fmt::format(", last flush {} ms", last_flush.count());
 }
 
-ProgressLine::ProgressLine(bool terminal, const Clock& clock)
-    : terminal_(terminal), clock_(clock), shown_at_(clock.monotonic()) {}
+ProgressLine::ProgressLine(bool terminal, const Clock& clock) : terminal_(terminal), clock_(clock), shown_at_(clock.monotonic()) {}
 
 ProgressLine::~ProgressLine() {
     if (line_open_) {

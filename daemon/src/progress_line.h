@@ -11,7 +11,7 @@
 namespace topkd {
 
 class ProgressLine {
-   public:
+  public:
     ProgressLine(bool terminal, const Clock& clock);
     ~ProgressLine();  ///< ends the line on a terminal
     ProgressLine(const ProgressLine&) = delete;
@@ -20,7 +20,7 @@ class ProgressLine {
     /// Call often; writes once a second on a terminal, else every ten seconds.
     void update(const Pipeline& pipeline);
 
-   private:
+  private:
     const bool terminal_;
     const Clock& clock_;
     Instant shown_at_;

@@ -51,7 +51,7 @@ struct ClaimResult {
 };
 
 class Sink {
-   public:
+  public:
     virtual ~Sink() = default;
 
     /// Opens a new connection and checks that the extension is there in the version this program speaks to.

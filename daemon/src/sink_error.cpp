@@ -12,13 +12,11 @@ SinkErrorKind classify_sqlstate(std::string_view sqlstate) {
         SinkErrorKind kind;
     };
     constexpr std::array kExact{
-        Exact{"TK001", kFenced},   Exact{"TK002", kSealed},
-        Exact{"22023", kProtocol},                              // our own arguments, not a record's content
-        Exact{"42704", kNoCounter},
-        Exact{"25006", kOutage},                                // read only: a standby, or a failover under way
-        Exact{"55P03", kOutage},   Exact{"55006", kOutage},     // lock not available, object in use
-        Exact{"57014", kOutage},                                // statement timeout or a cancelled query
-        Exact{"25001", kRefused},  Exact{"55000", kRefused},
+        Exact{"TK001", kFenced},    Exact{"TK002", kSealed},  Exact{"22023", kProtocol},  // our own arguments, not a record's content
+        Exact{"42704", kNoCounter}, Exact{"25006", kOutage},                              // read only: a standby, or a failover under way
+        Exact{"55P03", kOutage},    Exact{"55006", kOutage},                              // lock not available, object in use
+        Exact{"57014", kOutage},                                                          // statement timeout or a cancelled query
+        Exact{"25001", kRefused},   Exact{"55000", kRefused},
     };
     const auto* found = std::find_if(kExact.begin(), kExact.end(), [&](const Exact& e) { return e.code == sqlstate; });
     if (found != kExact.end()) {

@@ -7,14 +7,14 @@
 namespace topkd {
 
 enum class SinkErrorKind {
-    kOutage,         ///< away, busy, or unknown what happened: wait, reconnect if needed, resume, read again
-    kFenced,         ///< TK001: another owner, or other offsets, than we believed
-    kSealed,         ///< TK002: a window of the batch was sealed meanwhile
-    kData,           ///< some record of the batch is the cause: cut it down to find it
-    kProtocol,       ///< the batch is not what the database expects, e.g. its hours changed: load them again
-    kOtherCluster,   ///< the progress belongs to another Kafka cluster
-    kNoCounter,      ///< the counter does not exist
-    kRefused,        ///< only a human can help: rights, versions, configuration
+    kOutage,        ///< away, busy, or unknown what happened: wait, reconnect if needed, resume, read again
+    kFenced,        ///< TK001: another owner, or other offsets, than we believed
+    kSealed,        ///< TK002: a window of the batch was sealed meanwhile
+    kData,          ///< some record of the batch is the cause: cut it down to find it
+    kProtocol,      ///< the batch is not what the database expects, e.g. its hours changed: load them again
+    kOtherCluster,  ///< the progress belongs to another Kafka cluster
+    kNoCounter,     ///< the counter does not exist
+    kRefused,       ///< only a human can help: rights, versions, configuration
 };
 
 struct SinkError {

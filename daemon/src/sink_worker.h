@@ -48,7 +48,7 @@ struct JobDone {
 };
 
 class SinkWorker {
-   public:
+  public:
     /// Manual: no thread; jobs run when run_pending is called, so that a test decides about the order of events.
     enum class Mode { kThread, kManual };
 
@@ -77,7 +77,7 @@ class SinkWorker {
     /// Manual mode: runs the submitted job, if any, on this thread.
     void run_pending();
 
-   private:
+  private:
     JobDone run(Job job);
     void loop();
 

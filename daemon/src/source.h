@@ -44,8 +44,7 @@ struct SourceTrouble {
     bool fatal = false;
 };
 
-using SourceEvent =
-    std::variant<Nothing, Record, EndOfPartition, Assigned, Revoked, PartitionTrouble, SourceTrouble>;
+using SourceEvent = std::variant<Nothing, Record, EndOfPartition, Assigned, Revoked, PartitionTrouble, SourceTrouble>;
 
 struct StartAt {
     Partition partition{};
@@ -61,7 +60,7 @@ struct TopicState {
 };
 
 class Source {
-   public:
+  public:
     virtual ~Source() = default;
 
     /// The next event; Nothing after the timeout. A record's views are valid until the next poll.

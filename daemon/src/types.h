@@ -18,19 +18,27 @@ enum class Offset : std::int64_t {};
 /// An instant, in milliseconds since the epoch, UTC.
 enum class Millis : std::int64_t {};
 
-constexpr std::int32_t raw(Partition partition) { return static_cast<std::int32_t>(partition); }
-constexpr std::int64_t raw(Offset offset) { return static_cast<std::int64_t>(offset); }
-constexpr std::int64_t raw(Millis instant) { return static_cast<std::int64_t>(instant); }
+constexpr std::int32_t raw(Partition partition) {
+    return static_cast<std::int32_t>(partition);
+}
+constexpr std::int64_t raw(Offset offset) {
+    return static_cast<std::int64_t>(offset);
+}
+constexpr std::int64_t raw(Millis instant) {
+    return static_cast<std::int64_t>(instant);
+}
 
-constexpr Offset next(Offset offset) { return Offset{raw(offset) + 1}; }
+constexpr Offset next(Offset offset) {
+    return Offset{raw(offset) + 1};
+}
 
 /// One record as it lies in the log. The views are borrowed: valid until the source is polled again.
 struct Record {
     Partition partition{};
     Offset offset{};
-    std::optional<Millis> timestamp;           ///< none when the broker delivers -1
-    std::optional<std::string_view> key;       ///< none for a null key
-    std::optional<std::string_view> value;     ///< none for a null value (a tombstone)
+    std::optional<Millis> timestamp;        ///< none when the broker delivers -1
+    std::optional<std::string_view> key;    ///< none for a null key
+    std::optional<std::string_view> value;  ///< none for a null value (a tombstone)
 };
 
 }  // namespace topkd

@@ -46,7 +46,7 @@ TEST(Options, SecretsAreMasked) {
 }
 
 class Precedence : public testing::Test {
-   protected:
+  protected:
     Precedence() {
         CLI::App* command = app.add_subcommand("run");
         command->add_option("--topic", topic)->capture_default_str();

@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "delta_parser.h"
 #include "clock.h"
+#include "delta_parser.h"
 #include "sink.h"
 #include "source.h"
 
@@ -23,18 +23,18 @@ inline constexpr std::int64_t kHourMs = 3'600'000;
 inline constexpr std::int64_t kNoon = 1'700'000'000'000 / kHourMs * kHourMs;  // some hour's start; the fakes' "now" is later
 
 class FakeClock final : public Clock {
-   public:
+  public:
     Millis wall() const override { return Millis{kNoon + 2 * kHourMs + elapsed_}; }
     Instant monotonic() const override { return Instant{} + std::chrono::hours(1) + std::chrono::milliseconds(elapsed_); }
     void advance(std::int64_t ms) { elapsed_ += ms; }
 
-   private:
+  private:
     std::int64_t elapsed_ = 0;
 };
 
 /// Decides which call fails: the nth, or each with a probability; before its effect, or after it (outcome unknown).
 class Faults {
-   public:
+  public:
     enum class Kind { kNone, kBefore, kAfter };
 
     Kind next() {
@@ -54,7 +54,7 @@ class Faults {
     }
     int calls() const { return calls_; }
 
-   private:
+  private:
     std::mutex mutex_;
     int calls_ = 0;
     int fail_at_ = 0;
@@ -83,9 +83,10 @@ struct FakeLog {
     std::deque<std::optional<FakeRecord>>& at(Partition p) { return partitions[static_cast<std::size_t>(raw(p))]; }
 
     void event(int partition, const std::string& video, std::int64_t time, std::int64_t views = 1) {
-        at(Partition{partition}).push_back(FakeRecord{
-            time, R"({"video_id":")" + video + R"(","ts":)" + std::to_string(time) + R"(,"views":)" + std::to_string(views) + "}",
-            video.starts_with("poison") ? "" : video, time / kHourMs * kHourMs, views});
+        at(Partition{partition})
+            .push_back(FakeRecord{
+                time, R"({"video_id":")" + video + R"(","ts":)" + std::to_string(time) + R"(,"views":)" + std::to_string(views) + "}",
+                video.starts_with("poison") ? "" : video, time / kHourMs * kHourMs, views});
     }
     void junk(int partition) { at(Partition{partition}).push_back(FakeRecord{kNoon, "{junk", "", 0, 0}); }
     void marker(int partition) { at(Partition{partition}).push_back(std::nullopt); }
@@ -93,7 +94,7 @@ struct FakeLog {
 
 /// Delivers the log to one member. Tests push rebalance events; started partitions are read in a random order.
 class FakeSource final : public Source {
-   public:
+  public:
     FakeSource(FakeLog& log, Faults& faults, unsigned seed) : log_(log), faults_(faults), random_(seed) {}
 
     void push(SourceEvent event) { events_.push_back(std::move(event)); }
@@ -146,7 +147,7 @@ class FakeSource final : public Source {
     void commit_hint(const std::vector<StartAt>&) override {}
     std::optional<Offset> known_end(Partition p) const override { return Offset{log_.end(p)}; }
 
-   private:
+  private:
     struct Cursor {
         Offset start{};
         Offset next{};
@@ -183,7 +184,7 @@ class FakeSource final : public Source {
 
 /// claim and flush as ingest-protocol says, for one counter and one topic.
 class FakeDatabase {
-   public:
+  public:
     struct Row {
         std::optional<Offset> next;
         std::int64_t start = 0;
@@ -218,7 +219,7 @@ class FakeDatabase {
 };
 
 class FakeSink final : public Sink {
-   public:
+  public:
     FakeSink(FakeDatabase& database, Faults& faults, std::string member)
         : database_(database), faults_(faults), member_(std::move(member)) {
         session_ = open();
@@ -263,7 +264,7 @@ class FakeSink final : public Sink {
         });
     }
 
-   private:
+  private:
     static SinkError outage() { return {SinkErrorKind::kOutage, "", "the connection broke"}; }
     int open() {
         const std::lock_guard lock(database_.mutex);

@@ -31,8 +31,8 @@ struct Member {
     Pipeline pipeline;
     std::set<Partition> owned;
 
-    Member(FakeLog& log, FakeDatabase& database, Faults& faults, const FakeClock& clock, SinkWorker::Mode mode,
-           const std::string& name, unsigned seed)
+    Member(FakeLog& log, FakeDatabase& database, Faults& faults, const FakeClock& clock, SinkWorker::Mode mode, const std::string& name,
+           unsigned seed)
         : sink(database, faults, name),
           source(log, faults, seed),
           worker(sink, mode),
@@ -41,11 +41,11 @@ struct Member {
 
 /// A world with a log of events, markers, junk and poison, a database, a clock, and members that share the partitions.
 class World {
-   public:
+  public:
     World(unsigned seed, int members, SinkWorker::Mode mode) : random_(seed), mode_(mode) {
         for (int i = 0; i < members; ++i) {
-            members_.push_back(std::make_unique<Member>(log, database, faults, clock_, mode, "m" + std::to_string(i),
-                                                        static_cast<unsigned>(random_())));
+            members_.push_back(
+                std::make_unique<Member>(log, database, faults, clock_, mode, "m" + std::to_string(i), static_cast<unsigned>(random_())));
             members_.back()->source.redelivery = 0.01;
         }
     }
@@ -83,8 +83,9 @@ class World {
         if (pick(40) == 0) move(pick(2) == 0);
         if (pick(150) == 0) database.restart();
         if (pick(150) == 0) seal();
-        if (pick(100) == 0) members_[static_cast<std::size_t>(pick(static_cast<int>(members_.size())))]->source.push(
-            PartitionTrouble{Partition{pick(kPartitions)}, "made up"});
+        if (pick(100) == 0)
+            members_[static_cast<std::size_t>(pick(static_cast<int>(members_.size())))]->source.push(
+                PartitionTrouble{Partition{pick(kPartitions)}, "made up"});
     }
 
     bool complete() {
@@ -110,7 +111,7 @@ class World {
     FakeDatabase database;
     Faults faults;
 
-   private:
+  private:
     struct Move {
         Partition partition;
         std::size_t from;

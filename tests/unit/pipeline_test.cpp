@@ -12,7 +12,7 @@ constexpr Partition kZero{0};
 constexpr Partition kOne{1};
 
 class PipelineTest : public testing::Test {
-   protected:
+  protected:
     PipelineTest() { make({}); }
 
     void make(std::map<Partition, Offset> ends) {

@@ -10,8 +10,8 @@ namespace {
 TEST(SinkError, OnlyContentIsBlamedOnRecords) {
     using enum SinkErrorKind;
     for (const char* code : {"22P05", "22021", "22003", "23514", "54000"}) EXPECT_EQ(classify_sqlstate(code), kData) << code;
-    for (const char* code : {"", "08006", "57P01", "57P03", "57014", "53100", "53300", "40001", "40P01", "25006", "55P03",
-                             "58030", "XX000"}) {
+    for (const char* code :
+         {"", "08006", "57P01", "57P03", "57014", "53100", "53300", "40001", "40P01", "25006", "55P03", "58030", "XX000"}) {
         EXPECT_EQ(classify_sqlstate(code), kOutage) << code;
     }
     for (const char* code : {"42501", "42883", "3F000", "25001", "55000"}) EXPECT_EQ(classify_sqlstate(code), kRefused) << code;
