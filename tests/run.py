@@ -39,7 +39,7 @@ SANITIZER_ENVIRONMENT = {
 # (what to count, pattern): the closing lines of the runners
 COUNTS = [
     ("passed", r"^\[  PASSED  \] (\d+) tests?"), ("failed", r"^\[  FAILED  \] (\d+) tests?, listed"), ("skipped", r"^\[  SKIPPED \] (\d+) tests?, listed"),
-    ("passed", r"^(?:# )?All (\d+) tests passed"), ("failed", r"^(?:# )?(\d+) of \d+ tests failed"),
+    ("passed", r"^(?:# | )?All (\d+) tests passed"), ("failed", r"^(?:# | )?(\d+) of \d+ tests failed"),
     ("passed", r"^Files=\d+, Tests=(\d+)"),
     ("passed", r"^=*.*?\b(\d+) passed\b.* in "), ("failed", r"^=*.*?\b(\d+) (?:failed|error)\b.* in "), ("skipped", r"^=*.*?\b(\d+) skipped\b.* in "),
 ]
@@ -113,8 +113,10 @@ def regress(log, mode):
 
 def pgtap(log, mode):
     with cluster() as server:
-        return run(["psql", "-qXc", "CREATE DATABASE pgtap"], log, **as_client(server)) and run(
-            ["pg_prove", "--ext", ".sql", "tests/pgtap"], log, **as_client(server, "pgtap"))
+        here = as_client(server, "pgtap")
+        return (run(["createdb", "pgtap"], log, **here)
+                and run(["psql", "-qX", "-v", "ON_ERROR_STOP=1", "-c", "CREATE EXTENSION topk", "-c", "CREATE EXTENSION pgtap"], log, **here)
+                and run(["pg_prove", "--ext", ".sql", "tests/pgtap"], log, **here))
 
 
 def e2e(log, mode):

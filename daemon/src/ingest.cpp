@@ -72,6 +72,15 @@ int give_up(const std::string& why) {
     return 1;
 }
 
+/// The start did not succeed: whoever was asked to stop meanwhile stops in order, nothing having been read.
+int not_started(const std::string& why) {
+    if (stop_signals > 0) {
+        spdlog::info("stopped before the start: {}", why);
+        return 0;
+    }
+    return give_up(why);
+}
+
 /// Tries until it works, fails for good, or the time is over; `attempt` gets the time left and says whether to go on.
 template <typename Attempt>
 auto until_startup_timeout(milliseconds timeout, Attempt attempt) {
@@ -182,7 +191,7 @@ int ingest(const IngestOptions& options) {
     const std::string member = member_name();
     PgSink sink({options.db, options.counter, options.topic, member, options.take_over});
     if (const auto ready = start_sink(sink, options.startup_timeout); !ready) {
-        return give_up(ready.error().text);
+        return not_started(ready.error().text);
     }
     KafkaSourceConfig kafka{.brokers = options.brokers,
                             .topic = options.topic,
@@ -196,7 +205,7 @@ int ingest(const IngestOptions& options) {
     sink.set_group(kafka.group);
     const auto shape = find_topic(kafka, options.startup_timeout);
     if (!shape) {
-        return give_up(shape.error().text);
+        return not_started(shape.error().text);
     }
     auto source = KafkaSource::create(kafka, shape->brokers);
     if (!source) {
@@ -211,7 +220,7 @@ int ingest(const IngestOptions& options) {
     if (options.exit_at_end) {
         auto ends = ends_now(**source, options.startup_timeout);
         if (!ends) {
-            return give_up(ends.error().text);
+            return not_started(ends.error().text);
         }
         config.ends = std::move(*ends);
     }
@@ -221,14 +230,14 @@ int ingest(const IngestOptions& options) {
     spdlog::info("topic {} with {} partitions, group {}, member {}", options.topic, shape->partitions, kafka.group, member);
 
     const SystemClock clock;
+    const auto left = std::make_shared<std::atomic<bool>>(false);
     int exit_code = 0;
     {
         SinkWorker worker(sink, SinkWorker::Mode::kThread);
         Pipeline pipeline(**source, worker, clock, std::move(config));
         exit_code = run_until_stopped(pipeline);
+        exit_if_leaving_hangs(left, exit_code);  // covers the worker's end too: a connect under way cannot be broken
     }
-    const auto left = std::make_shared<std::atomic<bool>>(false);
-    exit_if_leaving_hangs(left, exit_code);
     if (!(*source)->leave(kLeaveGroup)) {
         spdlog::warn("the group could not be left in time; the broker notices by the session timeout");
     }

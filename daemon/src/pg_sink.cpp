@@ -154,9 +154,7 @@ void PgSink::cancel() {
     // caller is the consumer thread, which must not wait; a request that arrives late fails some later call as an outage.
     std::thread([request = std::move(request)] {
         std::array<char, 256> error{};
-        if (PQcancel(request.get(), error.data(), static_cast<int>(error.size())) == 0) {
-            spdlog::debug("the server did not take the request to cancel: {}", error.data());
-        }
+        PQcancel(request.get(), error.data(), static_cast<int>(error.size()));  // not logged: the logger may be gone
     }).detach();
 }
 
@@ -301,7 +299,13 @@ tl::expected<PgSink::Result, SinkError> PgSink::query(const char* sql, const std
     Result result(PQexecParams(connection_.get(), sql, static_cast<int>(parameters.size()), types.data(), values.data(), lengths.data(),
                                formats.data(), 0));
     if (PQresultStatus(result.get()) != PGRES_TUPLES_OK) {
-        return tl::unexpected(error_of(result.get()));
+        SinkError error = error_of(result.get());
+        // A server that became read only stays so for this session. And a broken connection's socket is already closed:
+        // abort must not shut down whoever has its number now.
+        if (!connected() || error.sqlstate == "25006") {
+            replace_connection(nullptr);
+        }
+        return tl::unexpected(std::move(error));
     }
     return result;
 }

@@ -17,6 +17,7 @@ namespace {
 constexpr milliseconds kRefusedRetry{5000};
 constexpr milliseconds kImplausibleRetry{500};
 constexpr milliseconds kClaimPatience{1000};
+constexpr milliseconds kClaimRetry{500};
 constexpr milliseconds kDay{86'400'000};
 /// Hours further back than this are loaded when an event asks for them: max_age may be set to centuries.
 constexpr milliseconds kHoursLoadedAtMost{500 * kDay};
@@ -155,6 +156,7 @@ void Pipeline::unblock_claims() {
     if (now_ >= *claims_blocked_since_ + kClaimPatience) {
         spdlog::info("a flush keeps a claim waiting; cancelling it, to be read again");
         worker_.cancel();
+        flush_cancelled_ = true;
         claims_blocked_since_ = now_;
     }
 }
@@ -182,6 +184,7 @@ bool Pipeline::hours_ready() const {
 void Pipeline::submit_flush() {
     policy_.flush_started(now_);
     flush_in_flight_ = true;
+    flush_cancelled_ = false;
     worker_.submit(FlushJob{std::exchange(batch_, Batch{})});
 }
 
@@ -198,7 +201,7 @@ void Pipeline::finish(ClaimDone& done) {
     for (const Partition partition : done.request.partitions) {
         const auto found = partitions_.find(partition);
         if (found != partitions_.end() && found->second.claiming()) {
-            found->second.claim_failed(now_);  // until the result says otherwise
+            found->second.claim_failed(now_ + kClaimRetry);  // until the result says otherwise; flushes go first
         }
     }
     if (done.result) {
@@ -207,8 +210,10 @@ void Pipeline::finish(ClaimDone& done) {
         return;
     }
     const SinkError& error = done.result.error();
-    if (error.kind == SinkErrorKind::kOutage) {
-        database_failed(error);
+    if (error.sqlstate == "55P03" && !done.request.resumes()) {
+        spdlog::warn("cannot claim yet: {}", error.message);  // somebody holds a row; the other partitions' flushes go on
+    } else if (error.kind == SinkErrorKind::kOutage || error.kind == SinkErrorKind::kProtocol) {
+        database_failed(error);  // 22023: the broker asked knew less of the topic than the group's leader; it will learn
     } else if (error.kind == SinkErrorKind::kOtherCluster) {
         must_resume_ = false;
         for (const Partition partition : done.request.partitions) {
@@ -288,6 +293,7 @@ void Pipeline::finish(FlushDone& done) {
 }
 
 void Pipeline::flush_succeeded(const FlushDone& done) {
+    flush_failing_ = false;
     database_works();
     refusal_backoff_.reset();
     policy_.flush_succeeded();
@@ -325,7 +331,14 @@ void Pipeline::flush_failed(const FlushDone& done) {
             retry_at_ = now_ + refusal_backoff_.next();
             break;
         case SinkErrorKind::kOutage:
+            flush_failing_ = true;
             database_failed(error);
+            retry_at_ = std::max(retry_at_, now_ + refusal_backoff_.next());
+            // Out of memory or locks, over the statement timeout: perhaps only because the batch is so big.
+            if (done.batch.records() > 1 && !flush_cancelled_ &&
+                (error.sqlstate == "53200" || error.sqlstate == "57014" || error.sqlstate == "XX000")) {
+                policy_.cut_down(done.batch.records());
+            }
             break;
         default:
             fail(error.message);
@@ -384,7 +397,8 @@ void Pipeline::connection_lost() {
 
 void Pipeline::database_failed(const SinkError& error) {
     retry_at_ = now_ + backoff_.next();
-    if (!std::exchange(database_away_, true)) {
+    const bool news = std::exchange(database_trouble_, error.message) != error.message;
+    if (!std::exchange(database_away_, true) || news) {
         spdlog::warn("the database does not answer as it should, waiting for it: {}", error.message);
     } else {
         spdlog::debug("still waiting for the database: {}", error.message);
@@ -393,7 +407,8 @@ void Pipeline::database_failed(const SinkError& error) {
 
 void Pipeline::database_works() {
     backoff_.reset();
-    if (std::exchange(database_away_, false)) {
+    if (!flush_failing_ && std::exchange(database_away_, false)) {
+        database_trouble_.clear();
         spdlog::info("the database works again");
     }
 }

@@ -58,7 +58,7 @@ class Pipeline {
     void begin_stop() { stopping_ = true; }
 
     /// While stopping: nothing is unflushed and no job is under way.
-    bool drained() const { return batch_.empty() && worker_.idle(); }
+    bool drained() const { return batch_.empty() && !flush_in_flight_; }
 
     /// Whether anything read since the last flush was thrown away while stopping. That is safe: it will be read again.
     bool discarded_at_stop() const { return discarded_at_stop_; }
@@ -168,6 +168,9 @@ class Pipeline {
     Backoff describe_backoff_;
     Instant describe_at_{};  // no question to the brokers before this
     bool database_away_ = false;
+    std::string database_trouble_;  // told last, so that it is told once
+    bool flush_failing_ = false;    // the last flush was an outage: only a flush can say that it is over
+    bool flush_cancelled_ = false;
     bool brokers_away_ = false;
 
     std::optional<Millis> missing_hour_;

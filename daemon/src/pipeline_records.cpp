@@ -42,6 +42,7 @@ void Pipeline::poll_some() {
     milliseconds timeout = poll_timeout();
     for (int i = 0; i < kEventsPerStep; ++i) {
         SourceEvent event = source_.poll(timeout);
+        wall_ = clock_.wall();  // after the wait: a record is judged by a clock no older than itself
         if (std::holds_alternative<Nothing>(event)) {
             return;
         }
@@ -247,6 +248,7 @@ void Pipeline::on_revoked(const Revoked& revoked) {
     for (const Partition partition : revoked.partitions) {
         contributed = contributed || batch_.has(partition);
         partitions_.erase(partition);
+        std::erase_if(poisons_, [&](const auto& poison) { return poison.first.first == partition; });
     }
     if (contributed) {
         rewind("partitions were revoked");

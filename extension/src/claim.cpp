@@ -192,7 +192,8 @@ const char* judge(const ClaimArguments& claim, const Asked& asked) {
 }
 
 void claim_partition(const ClaimArguments& claim, Asked* asked) {
-    lock_progress_row({claim.counter, claim.topic, asked->partition});
+    // A resume ends its own former session only: a member that was fenced meanwhile must not disturb the new owner.
+    lock_progress_row({claim.counter, claim.topic, asked->partition}, claim.resume ? claim.member : "");
     asked->status = judge(claim, *asked);
     SPI_freetuptable(SPI_tuptable);
     if (strcmp(asked->status, "ok") != 0) return;

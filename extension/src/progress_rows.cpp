@@ -22,13 +22,15 @@ Statement exists_statement = {"SELECT FROM topk.kafka_progress_data WHERE counte
 Statement terminate_statement = {
     "SELECT a.pid, pg_terminate_backend(a.pid) FROM topk.kafka_progress_data p, LATERAL pg_stat_get_activity(p.owner_pid) a"
     " WHERE p.counter = $1 AND p.topic = $2 AND p.partition = $3"
-    " AND p.owner_backend_start = a.backend_start AND a.pid <> pg_backend_pid() AND EXISTS (SELECT FROM pg_locks l"
+    " AND ($4 = '' OR p.member = $4) AND p.owner_backend_start = a.backend_start AND a.pid <> pg_backend_pid() AND EXISTS (SELECT FROM "
+    "pg_locks l"
     "  WHERE l.locktype = 'transactionid' AND l.granted AND l.pid = p.owner_pid AND l.transactionid = p.xmax)"};
 
-void terminate_owner(const ProgressKey& key) {
+void terminate_owner(const ProgressKey& key, const char* only_member) {
     // Within a transaction the activity of other sessions is read once and kept: it must be of now.
     pgstat_clear_snapshot();
-    if (run(terminate_statement, {text_value(key.counter), text_value(key.topic), int4_value(key.partition)}, Snapshot::kFresh) == 0)
+    if (run(terminate_statement, {text_value(key.counter), text_value(key.topic), int4_value(key.partition), text_value(only_member)},
+            Snapshot::kFresh) == 0)
         return;
     ereport(LOG, (errmsg("terminated process %d, which held partition %d of topic \"%s\" of counter \"%s\" for two seconds",
                          DatumGetInt32(cell(0, 1).value), key.partition, key.topic, key.counter)));
@@ -49,7 +51,7 @@ std::int64_t monotonic_ms() {
 
 }  // namespace
 
-void lock_progress_row(const ProgressKey& key) {
+void lock_progress_row(const ProgressKey& key, const char* only_member) {
     const std::initializer_list<Argument> arguments = {text_value(key.counter), text_value(key.topic), int4_value(key.partition)};
     const std::int64_t began = monotonic_ms();
     bool terminated = false;
@@ -68,7 +70,7 @@ void lock_progress_row(const ProgressKey& key) {
                             errdetail("Another transaction has held its progress row for twelve seconds."),
                             errhint("Look for it in pg_locks, and try again.")));
         if (!terminated && waited >= kPatienceMs) {
-            terminate_owner(key);
+            terminate_owner(key, only_member);
             terminated = true;
         }
         pause_between_polls();

@@ -16,10 +16,11 @@ struct ProgressKey {
 };
 
 /// Locks the row FOR UPDATE. Polls; after two seconds terminates the backend that owns the row if that very session
-/// still lives and holds the lock; ten seconds later raises 55P03. Failure: 42704 if there is no such row (any more). Each poll sees what
-/// was committed before it. Afterwards row 0 of the result holds (epoch, cluster_id, group_id, member, next_offset). The caller frees the
-/// result. Requires: SPI connected, the extension owner's rights; rows are locked in order.
-void lock_progress_row(const ProgressKey& key);
+/// still lives and holds the lock, and belongs to `only_member` unless that is empty; ten seconds later raises 55P03. Failure: 42704 if
+/// there is no such row (any more). Each poll sees what was committed before it. Afterwards row 0 of the result holds (epoch, cluster_id,
+/// group_id, member, next_offset). The caller frees the result. Requires: SPI connected, the extension owner's rights; rows are locked in
+/// order.
+void lock_progress_row(const ProgressKey& key, const char* only_member = "");
 
 /// Takes LockPurpose::kProgress of the counter for this transaction; polls, and raises 55P03 after twelve seconds.
 void lock_progress_creation(const Counter& counter);

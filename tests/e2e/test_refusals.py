@@ -112,7 +112,7 @@ def test_precedence_and_masked_secrets(database, topic, launcher, run_directory)
     text = refused(launcher, "--config", str(config), "--db", uri, "--brokers", topic.broker.address, "--topic", topic.name,
                    "--flush-interval", "333ms", "--kafka", "sasl.password=s3cret", "--kafka", "ssl.key.password=s3cret",
                    environment={"TOPKD_FLUSH_INTERVAL": "222ms", "TOPKD_MEMORY": "222MiB", "TOPKD_STARTUP_TIMEOUT": "2s",
-                                "TOPKD_KAFKA": "sasl.oauthbearer.client.secret=s3cret"})
+                                "TOPKD_KAFKA": "ssl.keystore.password=s3cret"})
     assert_names(text, "flush-interval=333ms", "memory=222mib", "counter=from_file", f"topic={topic.name}", "startup-timeout=2s")
     assert "s3cret" not in text
 
