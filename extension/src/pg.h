@@ -17,17 +17,23 @@
 extern "C" {
 #include <postgres.h>
 
+#include <access/amapi.h>
+#include <access/amvalidate.h>
 #include <access/htup_details.h>
 #include <access/sysattr.h>
 #include <access/table.h>
 #include <access/xact.h>
 #include <catalog/namespace.h>
 #include <catalog/pg_am.h>
+#include <catalog/pg_amop.h>
+#include <catalog/pg_amproc.h>
 #include <catalog/pg_authid.h>
 #include <catalog/pg_class.h>
 #include <catalog/pg_collation.h>
 #include <catalog/pg_constraint.h>
 #include <catalog/pg_namespace.h>
+#include <catalog/pg_opclass.h>
+#include <catalog/pg_opfamily.h>
 #include <catalog/pg_partitioned_table.h>
 #include <catalog/pg_type.h>
 #include <commands/defrem.h>
@@ -48,13 +54,17 @@ extern "C" {
 #include <utils/acl.h>
 #include <utils/array.h>
 #include <utils/builtins.h>
+#include <utils/catcache.h>
+#include <utils/date.h>
 #include <utils/datetime.h>
+#include <utils/fmgroids.h>
 #include <utils/guc.h>
 #include <utils/hsearch.h>
 #include <utils/inval.h>
 #include <utils/lsyscache.h>
 #include <utils/memutils.h>
 #include <utils/partcache.h>
+#include <utils/regproc.h>
 #include <utils/rel.h>
 #include <utils/rls.h>
 #include <utils/snapmgr.h>
