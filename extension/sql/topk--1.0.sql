@@ -357,7 +357,7 @@ COMMENT ON FUNCTION topk.version IS 'the version of the loaded library';
 -- ---------------------------------------------------------------------------------------------------------------------
 
 CREATE FUNCTION topk.index_handler(internal) RETURNS index_am_handler
-    AS 'MODULE_PATHNAME', 'topk_index_handler' LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
+    AS 'MODULE_PATHNAME', 'topk_index_handler' LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION topk.index_handler IS 'the callbacks of access method topk';
 CREATE ACCESS METHOD topk TYPE INDEX HANDLER topk.index_handler;
 COMMENT ON ACCESS METHOD topk IS 'the rows with the greatest scores of every group, exact, in space for a few times k rows a group';
@@ -586,12 +586,12 @@ COMMENT ON FUNCTION topk.index_refill IS 'reads the table to fill up the groups 
 CREATE FUNCTION topk.index_stats(index regclass, OUT k int, OUT groups bigint, OUT paged_groups bigint, OUT candidates bigint,
                                  OUT thresholds bigint, OUT histories bigint, OUT pages bigint, OUT bucket_pages bigint,
                                  OUT group_pages bigint, OUT directory_pages bigint, OUT free_pages bigint, OUT bytes bigint)
-    AS 'MODULE_PATHNAME', 'topk_index_stats' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED
+    AS 'MODULE_PATHNAME', 'topk_index_stats' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED
     SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION topk.index_stats IS 'what a topk index holds: groups, candidates, thresholds, pages';
 
 CREATE FUNCTION topk.index_groups(index regclass)
     RETURNS TABLE (group_hash bigint, pages int, candidates bigint, threshold text)
-    AS 'MODULE_PATHNAME', 'topk_index_groups' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 1000
+    AS 'MODULE_PATHNAME', 'topk_index_groups' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED ROWS 1000
     SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION topk.index_groups IS 'the groups of a topk index that have pages of their own';
