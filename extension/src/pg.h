@@ -21,6 +21,7 @@ extern "C" {
 #include <postgres.h>
 
 #include <access/amapi.h>
+#include <access/amvalidate.h>
 #include <access/genam.h>
 #include <access/generic_xlog.h>
 #include <access/heapam.h>
@@ -39,11 +40,15 @@ extern "C" {
 #include <catalog/index.h>
 #include <catalog/namespace.h>
 #include <catalog/pg_am.h>
+#include <catalog/pg_amop.h>
+#include <catalog/pg_amproc.h>
 #include <catalog/pg_authid.h>
 #include <catalog/pg_class.h>
 #include <catalog/pg_collation.h>
 #include <catalog/pg_constraint.h>
 #include <catalog/pg_namespace.h>
+#include <catalog/pg_opclass.h>
+#include <catalog/pg_opfamily.h>
 #include <catalog/pg_partitioned_table.h>
 #include <catalog/pg_type.h>
 #include <commands/defrem.h>
@@ -77,6 +82,8 @@ extern "C" {
 #include <utils/acl.h>
 #include <utils/array.h>
 #include <utils/builtins.h>
+#include <utils/catcache.h>
+#include <utils/date.h>
 #include <utils/datetime.h>
 #include <utils/datum.h>
 #include <utils/fmgroids.h>
@@ -88,6 +95,7 @@ extern "C" {
 #include <utils/memutils.h>
 #include <utils/partcache.h>
 #include <utils/pg_locale.h>
+#include <utils/regproc.h>
 #include <utils/rel.h>
 #include <utils/rls.h>
 #include <utils/selfuncs.h>

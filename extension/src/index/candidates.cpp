@@ -33,14 +33,14 @@ RootSet::RootSet(MemoryContext context) : context_(context), capacity_(256) {
 
 void RootSet::add(ItemPointerData root) {
     if (2 * (size_ + 1) > capacity_) grow();
-    std::size_t slot = murmurhash64(packed(root)) & (capacity_ - 1);
+    std::size_t slot = mix_bits(packed(root)) & (capacity_ - 1);
     while (slots_[slot] != 0 && slots_[slot] != packed(root)) slot = (slot + 1) & (capacity_ - 1);
     size_ += slots_[slot] == 0;
     slots_[slot] = packed(root);  // never 0: offsets begin at 1
 }
 
 bool RootSet::contains(ItemPointerData root) const {
-    std::size_t slot = murmurhash64(packed(root)) & (capacity_ - 1);
+    std::size_t slot = mix_bits(packed(root)) & (capacity_ - 1);
     while (slots_[slot] != 0 && slots_[slot] != packed(root)) slot = (slot + 1) & (capacity_ - 1);
     return slots_[slot] != 0;
 }
@@ -53,7 +53,7 @@ void RootSet::grow() {
         MemoryContextAllocExtended(context_, capacity_ * sizeof(std::uint64_t), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO));
     for (std::size_t i = 0; i < old_capacity; ++i) {
         if (old[i] == 0) continue;
-        std::size_t slot = murmurhash64(old[i]) & (capacity_ - 1);
+        std::size_t slot = mix_bits(old[i]) & (capacity_ - 1);
         while (slots_[slot] != 0) slot = (slot + 1) & (capacity_ - 1);
         slots_[slot] = old[i];
     }

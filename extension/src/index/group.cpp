@@ -55,7 +55,7 @@ void init_head(Page page, std::uint64_t hash, BlockNumber group_page) {
     init_contents_page(page, PageKind::kHead, sizeof(HeadPage));
     HeadPage* head = head_page(page);
     head->hash = hash;
-    head->generation = random_bits();
+    head->generation = pg_prng_uint64(&pg_global_prng_state);
     head->slots[0] = group_page;
 }
 

@@ -20,13 +20,18 @@ struct Opened {
 Opened open_argument(FunctionCallInfo fcinfo, LOCKMODE heap_mode, LOCKMODE index_mode) {
     require_argument(fcinfo, 0, "index");
     const Oid oid = PG_GETARG_OID(0);
-    if (get_rel_relkind(oid) != RELKIND_INDEX || get_rel_relam(oid) != get_index_am_oid("topk", false))
-        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is not a topk index", get_rel_name(oid) == nullptr ? "?" : get_rel_name(oid)),
+    const auto refuse = [oid] {
+        const char* name = get_rel_name(oid);
+        ereport(ERROR, (errcode(name == nullptr ? ERRCODE_UNDEFINED_OBJECT : ERRCODE_WRONG_OBJECT_TYPE),
+                        name == nullptr ? errmsg("there is no index with oid %u", oid) : errmsg("\"%s\" is not a topk index", name),
                         errhint("Of a partitioned index, name the partitions' indexes.")));
+    };
+    if (get_rel_relkind(oid) != RELKIND_INDEX) refuse();
     if (!owns_relation(oid, GetUserId())) aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_INDEX, get_rel_name(oid));
     Opened opened;
     opened.heap = table_open(IndexGetRelation(oid, false), heap_mode);
     opened.relation = index_open(oid, index_mode);
+    if (opened.relation->rd_indam->ambuild != topk_build) refuse();
     if (RELATION_IS_OTHER_TEMP(opened.relation))
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot read temporary tables of other sessions")));
     opened.index = open_index(opened.relation, opened.heap);

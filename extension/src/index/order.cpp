@@ -132,7 +132,7 @@ std::uint64_t hash_column(std::uint64_t hash, bool is_null, std::uint64_t column
 }
 
 std::uint64_t finish_hash(std::uint64_t hash) {
-    return murmurhash64(hash);
+    return mix_bits(hash);
 }
 
 std::uint64_t hash_group(OpenIndex& index, const Datum* values, const bool* nulls) {
@@ -147,7 +147,7 @@ std::uint64_t hash_group(OpenIndex& index, const Datum* values, const bool* null
 }
 
 std::uint64_t hash_root(ItemPointerData root) {
-    return murmurhash64((static_cast<std::uint64_t>(ItemPointerGetBlockNumber(&root)) << 16) | ItemPointerGetOffsetNumber(&root));
+    return mix_bits((static_cast<std::uint64_t>(ItemPointerGetBlockNumber(&root)) << 16) | ItemPointerGetOffsetNumber(&root));
 }
 
 int compare(OpenIndex& index, const Key& a, const Key& b) {

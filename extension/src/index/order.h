@@ -42,6 +42,13 @@ int group_columns(Relation index);
 /// The value of reloption k.
 int option_k(Relation index);
 
+/// The finalizer of MurmurHash3 (Austin Appleby, public domain). Stored hashes come from it; never change.
+constexpr std::uint64_t mix_bits(std::uint64_t bits) {
+    bits = (bits ^ (bits >> 33)) * 0xff51afd7ed558ccdULL;
+    bits = (bits ^ (bits >> 33)) * 0xc4ceb9fe1a85ec53ULL;
+    return bits ^ (bits >> 33);
+}
+
 /// Hash of a group, from the index's leading columns.
 std::uint64_t hash_group(OpenIndex& index, const Datum* values, const bool* nulls);
 /// Continues a group's hash with one column's.
