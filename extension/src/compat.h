@@ -55,6 +55,17 @@ inline IndexScanDesc begin_index_scan(Relation table, Relation index, SnapshotDa
 #endif
 }
 
+/// The btree family in which an operator is "less than"; false if it is in none.
+inline bool find_less_family(Oid less, Oid* family, Oid* type) {
+#if PG_VERSION_NUM >= 180000
+    CompareType comparison;
+    return get_ordering_op_properties(less, family, type, &comparison) && comparison == COMPARE_LT;
+#else
+    std::int16_t strategy;
+    return get_ordering_op_properties(less, family, type, &strategy) && strategy == BTLessStrategyNumber;
+#endif
+}
+
 /// True if the user owns the table or index.
 inline bool owns_relation(Oid relation, Oid user) {
 #if PG_VERSION_NUM >= 160000
