@@ -31,9 +31,8 @@ def pytest_runtest_makereport(item, call):
     outcome = yield
     report = outcome.get_result()
     if report.when == "call" and report.failed:
-        for name, value in item.funcargs.items():
-            if isinstance(value, servers.Server):
-                report.sections.append((f"end of the log of {name}", value.tail(40)))
+        for server in getattr(item.funcargs.get("start"), "started", ()):
+            report.sections.append((f"end of {server.log}", server.tail(40)))
         report.sections.append(("seed", f"TOPK_SEED={settings.SEED}"))
 
 
@@ -65,16 +64,16 @@ def prepare(major, names=()):
 def start(run_directory, test_name, major):
     """Starts servers of the major for one test."""
     prepare(major)
-    started = []
 
     def make(name="server", library=None, **more):
         server = servers.Server(major, run_directory / test_name / name, library, {**settings.STORM_SETTINGS, **more})
-        started.append(server)
+        make.started.append(server)
         return server.__enter__()
+    make.started = []
     (run_directory / test_name).mkdir()
     (run_directory / test_name).chmod(0o755)
     yield make
-    for server in started:
+    for server in make.started:
         if server.running():
             server.stop("immediate")
     if not settings.KEEP:

@@ -117,7 +117,7 @@ class Storm:
             thread.join(90)
         hanging = [thread.name for thread in self.threads if thread.is_alive()]
         self.threads = []
-        if not self.broken_is_fine:
+        if not self.broken_is_fine and not self.failure:
             session = Session("end", self.connect())
             while self.prepared:
                 session.execute(f"COMMIT PREPARED '{self.prepared.popleft()}'")
