@@ -37,14 +37,6 @@ constexpr bool kSummarizing = true;
 constexpr bool kSummarizing = false;
 #endif
 
-inline bool collation_is_c(Oid collation) {
-#if PG_VERSION_NUM >= 180000
-    return pg_newlocale_from_collation(collation)->collate_is_c;
-#else
-    return lc_collate_is_c(collation);
-#endif
-}
-
 inline void vacuum_point() {
 #if PG_VERSION_NUM >= 180000
     vacuum_delay_point(false);

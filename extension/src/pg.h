@@ -46,6 +46,7 @@ extern "C" {
 #include <catalog/pg_class.h>
 #include <catalog/pg_collation.h>
 #include <catalog/pg_constraint.h>
+#include <catalog/pg_database.h>
 #include <catalog/pg_namespace.h>
 #include <catalog/pg_opclass.h>
 #include <catalog/pg_opfamily.h>
@@ -94,7 +95,6 @@ extern "C" {
 #include <utils/lsyscache.h>
 #include <utils/memutils.h>
 #include <utils/partcache.h>
-#include <utils/pg_locale.h>
 #include <utils/regproc.h>
 #include <utils/rel.h>
 #include <utils/rls.h>

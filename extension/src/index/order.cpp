@@ -20,6 +20,24 @@ bool has_core_order(Relation index, int column, Oid less) {
            get_opfamily_proc(family, type, type, BTORDER_PROC) == index_getprocid(index, static_cast<AttrNumber>(column + 1), kOrderProc);
 }
 
+/// True if the database's default collation is C.
+bool default_collation_is_c() {
+    HeapTuple tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(MyDatabaseId));
+    if (!HeapTupleIsValid(tuple)) return false;
+    bool is_null;
+    const Datum value = SysCacheGetAttr(DATABASEOID, tuple, Anum_pg_database_datcollate, &is_null);
+    const bool is_c = reinterpret_cast<Form_pg_database>(GETSTRUCT(tuple))->datlocprovider == 'c' && !is_null &&
+                      (strcmp(TextDatumGetCString(value), "C") == 0 || strcmp(TextDatumGetCString(value), "POSIX") == 0);
+    ReleaseSysCache(tuple);
+    return is_c;
+}
+
+/// True if the collation surely compares bytes. (Core's own test needs ICU's headers.)
+bool compares_bytes(Oid collation) {
+    if (collation == DEFAULT_COLLATION_OID) return default_collation_is_c();
+    return collation == C_COLLATION_OID || collation == POSIX_COLLATION_OID;
+}
+
 void setup_order(OpenIndex& index, int key) {
     const int column = index.groups + key;
     SortSupportData& order = index.order[key];
@@ -36,8 +54,7 @@ void setup_order(OpenIndex& index, int key) {
         PrepareSortSupportComparisonShim(function, &order);
     order.ssup_reverse = (index.relation->rd_indoption[column] & INDOPTION_DESC) != 0;
     // Compared bytewise, a prefix sorts before the whole.
-    const bool bytewise =
-        (function == F_BTTEXTCMP && OidIsValid(order.ssup_collation) && collation_is_c(order.ssup_collation)) || function == F_BYTEACMP;
+    const bool bytewise = (function == F_BTTEXTCMP && compares_bytes(order.ssup_collation)) || function == F_BYTEACMP;
     index.can_cut[key] = key > 0 && bytewise && !order.ssup_reverse;
 }
 
