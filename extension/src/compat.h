@@ -19,7 +19,9 @@ inline bool has_schema_usage(Oid schema, Oid role) {
 /// A new page at the end of the index, exclusively locked.
 inline Buffer extend_index(Relation index, ForkNumber fork = MAIN_FORKNUM) {
 #if PG_VERSION_NUM >= 160000
-    return ExtendBufferedRel(BMR_REL(index), fork, nullptr, EB_LOCK_FIRST);
+    BufferManagerRelation relation = {};
+    relation.rel = index;
+    return ExtendBufferedRel(relation, fork, nullptr, EB_LOCK_FIRST);
 #else
     const bool shared = !RELATION_IS_LOCAL(index);
     if (shared) LockRelationForExtension(index, ExclusiveLock);
@@ -50,14 +52,6 @@ inline IndexScanDesc begin_index_scan(Relation table, Relation index, SnapshotDa
     return index_beginscan(table, index, snapshot, nullptr, keys, 0);
 #else
     return index_beginscan(table, index, snapshot, keys, 0);
-#endif
-}
-
-inline TransactionId oldest_running_transaction() {
-#if PG_VERSION_NUM >= 180000
-    return GetOldestActiveTransactionId(false, true);
-#else
-    return GetOldestActiveTransactionId();
 #endif
 }
 
