@@ -4,13 +4,15 @@
     run.py test|soak [LAYER...]     run.py --list
 
 Every layer writes build/test-logs/<layer>.log; its tail is printed when it fails. A layer that fails does not stop the
-others. pg17 and pg18 are the SQL layers on those majors, in chroots (tests/servers). A layer that this machine cannot run
-counts as skipped. Needs `make deps`; builds what it runs. Seeds and sizes are set by environment (RC_PARAMS, E2E_SEED, E2E_KILLS …).
+others; one that this machine cannot run counts as skipped. pg17 and pg18 are the SQL layers on those majors; assert and
+valgrind, on a build with assertions, are of `soak` (tests/servers). Needs `make deps`; builds what it runs. Seeds and sizes are
+set by environment (RC_PARAMS, E2E_SEED, E2E_KILLS …).
 """
 import contextlib
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -54,6 +56,11 @@ def run(command, log, **environment):
         out.flush()
         return subprocess.run(list(map(str, command)), cwd=ROOT, env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
                               stdout=out, stderr=subprocess.STDOUT).returncode == 0
+
+
+def note(log, *lines):
+    with open(log, "a") as out:
+        out.write("".join(f"\n{line}\n" for line in lines))
 
 
 def count(text):
@@ -136,9 +143,27 @@ def on_major(major, *layers):
     """The commands of several layers on a server of tests/servers; all of them, whatever fails."""
     def layer(log, mode):
         with other_server(major) as server:
-            return all([all(run(server.client(*command, dbname=database), log) for database, command in commands)
+            good = all([all(run(server.client(*command, dbname=database), log) for database, command in commands)
                         for commands in layers])
+            server.stop("fast")
+            traps = [line for line in server.log.read_text(errors="replace").splitlines() if line.startswith("TRAP:")]
+            note(log, *traps)
+            return good and not traps
     return layer
+
+
+def valgrind(log, mode):
+    """The regression tests with every process of the server under memcheck, on the build with assertions."""
+    command = ["valgrind", "--quiet", "--leak-check=no", "--trace-children=yes", "--num-callers=30", "--gen-suppressions=all",
+               "--error-markers=BEGIN-ERROR,END-ERROR", f"--suppressions={servers.SERVERS}/15-assert/valgrind.supp"]
+    with tempfile.TemporaryDirectory(prefix="topk-valgrind-") as reports:
+        shutil.chown(reports, servers.server_ids()[0])
+        with other_server("15-assert", wrapper=[*command, f"--log-file={reports}/%p"], start_seconds=300) as server:
+            good = run(server.client("make", "-C", "extension", "installcheck", "ISOLATION="), log)
+            server.stop("fast", seconds=300)  # the ends of the processes are looked at too
+        errors = [text for report in Path(reports).iterdir() if "BEGIN-ERROR" in (text := report.read_text(errors="replace"))]
+        note(log, *errors, f"valgrind: {len(list(Path(reports).iterdir()))} processes, {len(errors)} with errors")
+        return good and not errors
 
 
 def e2e(log, mode):
@@ -151,7 +176,9 @@ def demo(log, mode):
 
 LAYERS = {"build": build, "style": style, "unit": unit, "asan": sanitized("asan"), "tsan": sanitized("tsan"), "fuzz": fuzz,
           "regress": sql(REGRESS), "pgtap": sql(PGTAP), "pg17": on_major(17, REGRESS, PGTAP), "pg18": on_major(18, REGRESS, PGTAP),
-          "e2e": e2e, "demo": demo}
+          "assert": on_major("15-assert", REGRESS, PGTAP), "valgrind": valgrind, "e2e": e2e, "demo": demo}
+# Layers of `soak` only, unless named
+SOAK_ONLY = {"assert", "valgrind"}
 # Layers that are one check, without a runner that counts
 SINGLE = {"build", "style", "fuzz", "demo"}
 
@@ -167,8 +194,7 @@ def run_layer(name, mode):
         return dict(passed=0, failed=0, skipped=1)
     except servers.ServerError as error:
         good = False
-        with open(log, "a") as out:
-            out.write(f"\n{error}\n")
+        note(log, error)
     text = log.read_text(errors="replace")
     totals = dict(passed=int(good), failed=int(not good), skipped=0) if name in SINGLE else count(text)
     if good and not totals["passed"]:
@@ -187,7 +213,7 @@ def main():
     if sys.argv[1:2] == ["--list"] or sys.argv[1:2] not in (["test"], ["soak"]):
         print(__doc__ + "\nlayers: " + " ".join(LAYERS))
         return 0 if sys.argv[1:2] == ["--list"] else 2
-    mode, wanted = sys.argv[1], sys.argv[2:] or list(LAYERS)
+    mode, wanted = sys.argv[1], sys.argv[2:] or [name for name in LAYERS if mode == "soak" or name not in SOAK_ONLY]
     if unknown := [name for name in wanted if name not in LAYERS]:
         print(f"run.py: no layer {unknown}; there are: {' '.join(LAYERS)}", file=sys.stderr)
         return 2
