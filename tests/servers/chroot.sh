@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# PostgreSQL majors that this machine's Debian does not have, each in a chroot of the Debian release that has it.
+# Needs root (or sudo). Mounts are made in a mount namespace that ends with the command: nothing can stay mounted.
+#
+#   chroot.sh install MAJOR       makes the chroot below build/servers, or $TOPK_SERVERS, once;
+#                                 exit 77 and the reason where that cannot be done at all (no root, no mirror)
+#   chroot.sh run MAJOR [OPTION]... COMMAND...      in the chroot; the network is the machine's
+#       --bind FOLDER       FOLDER is there too, under the same path      --read-only FOLDER    the same, not to be written
+#       --as UID:GID        as this user, who is called postgres there (default: root)
+#       --in FOLDER         the working directory                         --die SIGNAL          sent when the caller ends
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+servers=$(realpath -m "${TOPK_SERVERS:-${TOPK_BUILD:-$here/../../build}/servers}")
+
+# Change it when the chroot's contents change: an older one is made anew.
+recipe=1
+declare -A suites=([17]=trixie [18]=forky)
+
+die() { echo "chroot.sh: $*" >&2; exit 1; }
+cannot() { echo "chroot.sh: $*" >&2; exit 77; }
+usage() { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2; }
+
+# The archive that apt uses for the running release; empty if it is not one with `dists` and `pool`.
+mirror() {
+    apt-get indextargets --no-release-info --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' |
+        awk -v release="$(. /etc/os-release && echo "${VERSION_CODENAME:-}")" '$2 == release && $1 ~ /^(http|https|ftp|file):/ { sub("/*$", "", $1); print $1; exit }'
+}
+
+install_chroot() {
+    local suite=${suites[$major]} mirror fresh=$root.new proxy=''
+    mirror=$(mirror)
+    [ -n "$mirror" ] || cannot "apt has no mirror of Debian to take $suite from"
+    [ -x /usr/sbin/debootstrap ] || cannot "debootstrap is not installed; run: make deps"
+    /usr/lib/apt/apt-helper download-file "$mirror/dists/$suite/Release" "$servers/Release.$major" >/dev/null 2>&1 ||
+        cannot "$mirror has no $suite, or does not answer"
+    rm -f "$servers/Release.$major"
+    eval "$(apt-config shell proxy Acquire::http::Proxy)"
+    [ -z "$proxy" ] || export http_proxy=$proxy
+
+    echo "chroot.sh: installing PostgreSQL $major of Debian $suite" >&2
+    rm -rf "$fresh"
+    # sid's script does for every release after buster, also for those this debootstrap does not know yet
+    debootstrap --variant=minbase "$suite" "$fresh" "$mirror" sid >"$log" 2>&1 || return 1
+    printf '#!/bin/sh\nexit 101\n' >"$fresh/usr/sbin/policy-rc.d" && chmod 755 "$fresh/usr/sbin/policy-rc.d"
+    echo force-unsafe-io >"$fresh/etc/dpkg/dpkg.cfg.d/unsafe-io"
+    printf 'path-exclude=/usr/share/%s/*\n' doc man locale >"$fresh/etc/dpkg/dpkg.cfg.d/no-documents"
+    # releases in preparation sign theirs for a week
+    echo 'Acquire::Check-Valid-Until "false";' >"$fresh/etc/apt/apt.conf.d/99valid"
+    mkdir -p "$fresh/etc/postgresql-common"
+    echo 'create_main_cluster = false' >"$fresh/etc/postgresql-common/createcluster.conf"
+    mount_kernel "$fresh"
+    chroot "$fresh" env LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive sh -ec "
+        apt-get update -qq
+        apt-get install -y -qq --no-install-recommends postgresql-$major postgresql-server-dev-$major postgresql-$major-pgtap \
+            libtap-parser-sourcehandler-pgtap-perl g++ make
+        apt-get clean" >>"$log" 2>&1 || return 1
+    echo "$recipe" >"$fresh/.topk-recipe"
+    umount -R "$fresh/proc" "$fresh/sys" "$fresh/dev"
+    rm -rf "$root" && mv "$fresh" "$root"
+}
+
+mount_kernel() { # root folder
+    local name
+    for name in proc sys dev; do mount --rbind "/$name" "$1/$name"; done
+    mount -t tmpfs -o mode=1777 tmpfs "$1/dev/shm"
+}
+
+# In the new mount namespace. Every step execs: the caller's child is the command itself, for signals and its end.
+enter() {
+    local bind uid='' gid='' as='' folder=/ on_death='' binds=()
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --bind | --read-only) binds+=("$1" "$(realpath -e "$2")") && shift 2 ;;
+            --as) as=$2 && shift 2 ;;
+            --in) folder=$2 && shift 2 ;;
+            --die) on_death=$2 && shift 2 ;;
+            --) shift && break ;;
+            -*) usage ;;
+            *) break ;;
+        esac
+    done
+    [ $# -gt 0 ] || usage
+    mount_kernel "$root"
+    mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+    mount -t tmpfs -o mode=755 tmpfs "$root/run"
+    set -- "${binds[@]}" -- "$@"
+    while [ "$1" != -- ]; do
+        mkdir -p "$root$2"
+        mount --bind "$2" "$root$2"
+        [ "$1" = --bind ] || mount -o remount,bind,ro "$root$2"
+        shift 2
+    done
+    shift
+    local user=()
+    if [ -n "$as" ]; then
+        uid=${as%:*} gid=${as#*:}
+        sed -E "s/^postgres:x:[0-9]+:[0-9]+:/postgres:x:$uid:$gid:/" "$root/etc/passwd" >"$root/run/passwd"
+        mount --bind "$root/run/passwd" "$root/etc/passwd"
+        user=(--reuid "$uid" --regid "$gid" --clear-groups)
+    fi
+    local bin=/usr/lib/postgresql/$major/bin
+    exec chroot "$root" /usr/bin/setpriv "${user[@]}" ${on_death:+--pdeathsig "$on_death"} -- \
+        /usr/bin/env -C "$folder" -u MAKEFLAGS -u MAKELEVEL LC_ALL=C.UTF-8 HOME=/tmp TMPDIR=/tmp \
+        PATH="$bin:/usr/sbin:/usr/bin:/sbin:/bin" PG_CONFIG="$bin/pg_config" "$@"
+}
+
+command=${1:-} major=${2:-}
+[ -n "$command" ] && [ -n "$major" ] || usage
+[ -n "${suites[$major]:-}" ] || die "no Debian release known for PostgreSQL $major; there are: ${!suites[*]}"
+root=$servers/$major log=$servers/$major.log
+
+if [ "$(id -u)" != 0 ]; then
+    { [ "$command" = install ] && [ "$(cat "$root/.topk-recipe" 2>/dev/null)" = "$recipe" ]; } && exit 0
+    command -v sudo >/dev/null && sudo -n true 2>/dev/null || cannot "a chroot needs root, or sudo without a password"
+    exec sudo TOPK_SERVERS="$servers" "$here/chroot.sh" "$@"
+fi
+case $command in
+    install)
+        [ "$(cat "$root/.topk-recipe" 2>/dev/null)" != "$recipe" ] || exit 0
+        unshare --mount true 2>/dev/null || cannot "this machine gives no mount namespace to root (a container without CAP_SYS_ADMIN)"
+        mkdir -p "$servers"
+        exec flock "$servers/$major.lock" unshare --mount "$here/chroot.sh" install-inside "$major" ;;
+    install-inside)
+        [ "$(cat "$root/.topk-recipe" 2>/dev/null)" != "$recipe" ] || exit 0
+        install_chroot || { tail -n 20 "$log" >&2; die "no chroot for PostgreSQL $major: see $log"; } ;;
+    run) shift 2 && exec unshare --mount "$here/chroot.sh" enter "$major" "$@" ;;
+    enter) shift 2 && enter "$@" ;;
+    *) usage ;;
+esac
