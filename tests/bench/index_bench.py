@@ -10,6 +10,7 @@ import contextlib
 import platform
 import random
 import re
+import shlex
 import shutil
 import statistics
 import sys
@@ -20,7 +21,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 sys.path.insert(0, str(HERE))
 import index_phases as phases  # noqa: E402
-from index_tables import LABELS, ARMS, Tables  # noqa: E402
+from index_tables import ARMS, LABELS, NEW_IDS, Tables  # noqa: E402
 from rig.rig import BUILD, interrupt_on_signals  # noqa: E402
 from servers.servers import Server, ServerError, Unavailable, prepare  # noqa: E402
 
@@ -41,7 +42,9 @@ def count(text):
 
 
 def rows_text(rows):
-    return f"{rows // 1_000_000} M" if rows % 1_000_000 == 0 else f"{rows // 1000} k"
+    if rows == 0:
+        return "an empty hour"
+    return f"{rows // 1_000_000} M rows" if rows % 1_000_000 == 0 else f"{rows // 1000} k rows"
 
 
 class Report:
@@ -96,7 +99,7 @@ def report_upserts(report, where, figures):
         report.line(f"    {LABELS[arm]:16} {spread(figure['ms'])} ms, ×{spread(ratios[arm]['ms'], '{:.3f}')}")
         report.line(f"    {'':16} WAL {spread([b / 1e6 for b in figure['wal']], '{:.2f}')} MB, ×{spread(ratios[arm]['wal'], '{:.3f}')}; "
                     f"HOT {hot:.2%} of {figure['updates']:,} updates; autovacuums {figure['autovacuums']}")
-    if "topk" in figures and where.bars:
+    if "topk" in figures and where.bars and where.rows:
         cold = {arm: 1 - figure["hot"] / max(1, figure["updates"]) for arm, figure in figures.items()}
         report.bar(where, "upserts ×", statistics.median(ratios["topk"]["ms"]), 1.15, "{:.3f}")
         report.bar(where, "WAL ×", statistics.median(ratios["topk"]["wal"]), 1.1, "{:.3f}")
@@ -152,7 +155,7 @@ class Where:
         self.major, self.rows, self.bars = major, rows, major >= 16
 
     def __str__(self):
-        return f"PostgreSQL {self.major}, {rows_text(self.rows)} rows"
+        return f"PostgreSQL {self.major}, {rows_text(self.rows)}"
 
 
 def measure(report, server, arms, rows, args):
@@ -167,7 +170,7 @@ def measure(report, server, arms, rows, args):
     with contextlib.closing(server.connect("bench")) as connection:
         began = time.monotonic()
         tables.load(connection, args.seed)
-        tables.make_batches(connection, args.warm_up + args.batches, args.keys, args.seed)
+        tables.make_batches(connection, args.warm_up + args.batches, args.keys, int(rows * (1 + NEW_IDS)), args.seed)
         tables.prepare(connection, phases.LENGTHS)
         for arm in readers:
             plan = tables.plan(connection, arm, 100)
@@ -190,6 +193,22 @@ def measure(report, server, arms, rows, args):
         tables.drop(connection)
 
 
+def measure_empty(report, server, arms, args):
+    """The first batches of an hour: most rows are new, and the leaders grow by a large part of what they have each time."""
+    where, tables = Where(server.major, 0), Tables(0, arms)
+    report.line(f"\n{where}: the first {args.batches} batches")
+    with contextlib.closing(server.connect("bench")) as connection:
+        tables.load(connection, args.seed)
+        tables.make_batches(connection, args.batches, args.keys, int(max(args.rows) * (1 + NEW_IDS)), args.seed)
+        session = phases.Session(lambda: server.connect("bench"), tables, random.Random(f"{args.seed} {server.major}"))
+        report_upserts(report, where, phases.upserts(session, 0, args.batches))
+        report_sizes(report, where, tables, connection, args.shared_bytes)
+        tables.settle(connection)
+        tables.prepare(connection, phases.LENGTHS)
+        check(where, tables, connection)
+        tables.drop(connection)
+
+
 def measure_major(report, major, args):
     prepare(major)
     directory = args.directory / f"index-{major}"
@@ -208,6 +227,8 @@ def measure_major(report, major, args):
             arms = [arm for arm in args.arms if has_index or arm != "topk"]
             if not has_index:
                 report.line("(c) is missing: this build of the extension has no access method topk")
+            if args.rows:
+                measure_empty(report, server, arms, args)
             for rows in sorted({*args.rows, *args.scale}):
                 measure(report, server, arms, rows, args)
     finally:
@@ -252,7 +273,7 @@ def main():
         report.line(f"topk index: (a) primary key only, (b) and a btree, (c) and a topk index, on (window_start, views DESC, video_id)\n"
                     f"machine   {machine()}\n"
                     f"load      batches of {args.keys:,} ids, Zipf 1.0; {args.warm_up} to warm up, {args.batches} measured; reads {args.rounds} rounds"
-                    f" of {args.queries}; seed {args.seed}\ncommand   tests/bench/run.sh index {' '.join(sys.argv[1:])}".rstrip())
+                    f" of {args.queries}; seed {args.seed}\ncommand   tests/bench/run.sh index {shlex.join(sys.argv[1:])}".rstrip())
         for major in args.majors:
             try:
                 measure_major(report, major, args)

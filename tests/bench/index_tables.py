@@ -41,7 +41,7 @@ def zipf_batch(draw, ids, keys):
 
 
 class Tables:
-    """One size. Connections are the caller's; prepare() makes the statements that upsert() and read() execute."""
+    """One size; 0 rows: an hour that begins. Connections are the caller's; prepare() makes the statements that upsert() and read() execute."""
 
     def __init__(self, rows, arms):
         self.rows, self.arms = rows, arms
@@ -83,13 +83,13 @@ class Tables:
                 cursor.execute("SELECT sum(pg_prewarm(c)) FROM (SELECT %s::regclass UNION ALL"
                                " SELECT indexrelid FROM pg_index WHERE indrelid = %s::regclass) r (c)", (self.table(arm),) * 2)
 
-    def make_batches(self, connection, number, keys, seed):
+    def make_batches(self, connection, number, keys, ids, seed):
         draw = random.Random(seed)
         with connection.cursor() as cursor:
             cursor.execute(f"CREATE TABLE {self.schema}.batches (n int PRIMARY KEY, ids text[], views bigint[]);"
                            f" ALTER TABLE {self.schema}.batches ALTER ids SET STORAGE EXTERNAL, ALTER views SET STORAGE EXTERNAL")
             for n in range(number):
-                batch = zipf_batch(draw, int(self.rows * (1 + NEW_IDS)), keys)
+                batch = zipf_batch(draw, ids, keys)
                 cursor.execute(f"INSERT INTO {self.schema}.batches VALUES (%s, %s, %s)", (n, list(batch), list(batch.values())))
             cursor.execute(f"SELECT pg_prewarm('{self.schema}.batches'), pg_prewarm(reltoastrelid)"
                            f" FROM pg_class WHERE oid = '{self.schema}.batches'::regclass")
