@@ -80,11 +80,12 @@ def machine():
 def spread(values, form="{:.1f}"):
     """median (smallest, quartiles, largest)"""
     quartiles = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
-    return f"{form.format(quartiles[1])} ({' '.join(form.format(v) for v in (min(values), quartiles[0], quartiles[2], max(values)))})"
+    around = " ".join(form.format(value) for value in (min(values), quartiles[0], quartiles[2], max(values)))
+    return f"{form.format(quartiles[1])} ({around})"
 
 
 def mebibytes(size):
-    return "" if size is None else f"{size / (1 << 20):.2f} MB"
+    return f"{size / (1 << 20):.2f} MiB"
 
 
 # --- One size on one server: each part measures, prints, and holds its figures against the bars ---
@@ -109,7 +110,8 @@ def report_upserts(report, where, figures):
 def report_reads(report, where, title, figures):
     report.line(f"  reads, {title}: ms, median (min q1 q3 max) over {len(next(iter(figures.values())))} rounds")
     for (arm, length), rounds in sorted(figures.items(), key=lambda item: (item[0][1], ARMS.index(item[0][0]))):
-        report.line(f"    top-{length:<5} {LABELS[arm]:16} p50 {spread([r[0] for r in rounds], '{:.3f}')}, p99 {spread([r[1] for r in rounds], '{:.3f}')}")
+        p50, p99 = (spread([pair[place] for pair in rounds], "{:.3f}") for place in (0, 1))
+        report.line(f"    top-{length:<5} {LABELS[arm]:16} p50 {p50}, p99 {p99}")
     if where.bars and ("topk", 100) in figures and ("btree", 100) in figures:
         p50, p99 = ({arm: statistics.median(r[place] for r in figures[arm, 100]) for arm in ("btree", "topk")} for place in (0, 1))
         report.bar(where, f"top-100 {title}, p50 in ms", p50["topk"], p50["btree"], "{:.3f}")
@@ -117,23 +119,25 @@ def report_reads(report, where, title, figures):
 
 
 def report_held(report, where, figures, args):
-    report.line(f"  top-1000 beside a repeatable-read snapshot {'of a writing transaction ' if args.hold_with_xid else ''}held {args.hold:.0f} s, "
-                f"its 1000 leaders updated every second: ms")
+    whose = " of a writing transaction" if args.hold_with_xid else ""
+    report.line(f"  top-1000 beside a repeatable-read snapshot{whose} held {args.hold:.0f} s, its 1000 leaders updated every second: ms")
     for arm, figure in figures.items():
         quarters = "; ".join(f"{p50:.2f}, {p99:.2f}" for p50, p99 in figure["fresh"])
-        report.line(f"    {LABELS[arm]:16} fresh snapshots, p50 and p99 by quarter: {quarters}; slowest {figure['slowest']:.1f}; "
-                    f"the holder's own {figure['old'][0]:.2f} at first, {figure['old'][1]:.2f} at last; {figure['head_updates']} rounds of updates")
+        report.line(f"    {LABELS[arm]:16} fresh snapshots, p50 and p99 by quarter: {quarters}; slowest {figure['slowest']:.1f}")
+        report.line(f"    {'':16} the holder's own {figure['old'][0]:.2f} at first, {figure['old'][1]:.2f} at last; "
+                    f"{figure['head_updates']} rounds of updates")
         if not figure["stable"]:
             raise ServerError(f"{where}: the holder of the snapshot read two different lists from {arm}")
     if where.bars and "topk" in figures:
-        report.bar(where, "top-1000 beside a held snapshot, worst quarter's p99 in ms", max(p99 for _, p99 in figures["topk"]["fresh"]), 10, "{:.2f}")
+        worst = max(p99 for _, p99 in figures["topk"]["fresh"])
+        report.bar(where, "top-1000 beside a held snapshot, worst quarter's p99 in ms", worst, 10, "{:.2f}")
 
 
 def report_sizes(report, where, tables, connection, shared_buffers):
     sizes = tables.bytes(connection)
     for arm, (heap, key, index) in sizes.items():
-        report.line(f"    {LABELS[arm]:16} heap {mebibytes(heap)}, primary key {mebibytes(key)}"
-                    + (f", index {mebibytes(index)} for one group, built in {tables.build_seconds[arm]:.1f} s" if index is not None else ""))
+        has_index = f", index {mebibytes(index)} for one group, built in {tables.build_seconds[arm]:.1f} s" if index is not None else ""
+        report.line(f"    {LABELS[arm]:16} heap {mebibytes(heap)}, primary key {mebibytes(key)}{has_index}")
     total = sum(size or 0 for triple in sizes.values() for size in triple)
     if total > shared_buffers:
         report.line(f"    together {mebibytes(total)}: more than shared_buffers holds")
@@ -183,7 +187,8 @@ def measure(report, server, arms, rows, args):
         tables.settle(connection)
         report_reads(report, where, "idle", phases.reads(session, readers, args.rounds, args.queries))
         if everything:
-            report_reads(report, where, "beside a writer", phases.reads(session, readers, args.rounds, args.queries, args.warm_up + args.batches))
+            written = phases.reads(session, readers, args.rounds, args.queries, args.warm_up + args.batches)
+            report_reads(report, where, "beside a writer", written)
             check(where, tables, connection)
             report_held(report, where, phases.held_snapshot(session, readers, args.hold, args.hold_with_xid), args)
             report.line("  sizes at the end")
@@ -222,7 +227,8 @@ def measure_major(report, major, args):
                 cursor.execute("SELECT current_setting('server_version'), (SELECT extversion FROM pg_extension WHERE extname = 'topk'),"
                                " pg_size_bytes(current_setting('shared_buffers')), EXISTS (SELECT FROM pg_am WHERE amname = 'topk')")
                 version, extension, args.shared_bytes, has_index = cursor.fetchone()
-                cursor.execute("SELECT name || '=' || current_setting(name) FROM pg_settings WHERE name = ANY (%s) ORDER BY 1", (list(SHOWN),))
+                cursor.execute("SELECT name || '=' || current_setting(name) FROM pg_settings WHERE name = ANY (%s) ORDER BY 1",
+                               (list(SHOWN),))
                 report.line(f"\nPostgreSQL {version}, topk {extension}\nsettings  {', '.join(row[0] for row in cursor)}")
             arms = [arm for arm in args.arms if has_index or arm != "topk"]
             if not has_index:
@@ -272,8 +278,8 @@ def main():
     try:
         report.line(f"topk index: (a) primary key only, (b) and a btree, (c) and a topk index, on (window_start, views DESC, video_id)\n"
                     f"machine   {machine()}\n"
-                    f"load      batches of {args.keys:,} ids, Zipf 1.0; {args.warm_up} to warm up, {args.batches} measured; reads {args.rounds} rounds"
-                    f" of {args.queries}; seed {args.seed}\ncommand   tests/bench/run.sh index {shlex.join(sys.argv[1:])}".rstrip())
+                    f"load      batches of {args.keys:,} ids, Zipf 1.0; {args.warm_up} to warm up, {args.batches} measured; "
+                    f"reads {args.rounds} rounds of {args.queries}; seed {args.seed}\ncommand   tests/bench/run.sh index {shlex.join(sys.argv[1:])}".rstrip())
         for major in args.majors:
             try:
                 measure_major(report, major, args)

@@ -141,6 +141,7 @@ def held_snapshot(session, arms, seconds, with_xid):
                     figures[arm]["fresh"].append((percentile(here[arm], 0.5), percentile(here[arm], 0.99)))
         for arm in arms:
             last_ms, last = tables.read(holder, arm, length)
-            figures[arm].update(slowest=max(times[arm]), old=(first[arm][0], last_ms), stable=last == first[arm][1], head_updates=writes.steps)
+            figures[arm].update(slowest=max(times[arm]), old=(first[arm][0], last_ms), stable=last == first[arm][1],
+                                head_updates=writes.steps)
         holder.execute("ROLLBACK")
     return figures

@@ -41,7 +41,7 @@ def zipf_batch(draw, ids, keys):
 
 
 class Tables:
-    """One size; 0 rows: an hour that begins. Connections are the caller's; prepare() makes the statements that upsert() and read() execute."""
+    """One size; 0 rows: an hour that begins. Connections are the caller's; prepare() makes what upsert() and read() execute."""
 
     def __init__(self, rows, arms):
         self.rows, self.arms = rows, arms
@@ -107,8 +107,9 @@ class Tables:
     def prepare(self, connection, lengths):
         with connection.cursor() as cursor:
             for arm in self.arms:
-                cursor.execute(f"PREPARE upsert_{self.rows}_{arm} (int) AS INSERT INTO {self.table(arm)} AS t (window_start, video_id, views)"
-                               f" SELECT '{HOUR}', u.id, u.views FROM {self.schema}.batches b, unnest(b.ids, b.views) u (id, views) WHERE b.n = $1"
+                cursor.execute(f"PREPARE upsert_{self.rows}_{arm} (int) AS"
+                               f" INSERT INTO {self.table(arm)} AS t (window_start, video_id, views) SELECT '{HOUR}', u.id, u.views"
+                               f" FROM {self.schema}.batches b, unnest(b.ids, b.views) u (id, views) WHERE b.n = $1"
                                " ON CONFLICT (window_start, video_id) DO UPDATE SET views = t.views + excluded.views")
                 for length in lengths:
                     cursor.execute(f"PREPARE top_{self.rows}_{arm}_{length} AS {self.top(arm, length)}")
@@ -120,7 +121,8 @@ class Tables:
         return (time.perf_counter() - began) * 1000
 
     def grow(self, cursor, arm, ids, views):
-        cursor.execute(f"UPDATE {self.table(arm)} SET views = views + %s WHERE window_start = %s AND video_id = ANY (%s)", (views, HOUR, ids))
+        cursor.execute(f"UPDATE {self.table(arm)} SET views = views + %s WHERE window_start = %s AND video_id = ANY (%s)",
+                       (views, HOUR, ids))
 
     def read(self, cursor, arm, length):
         """(milliseconds, the list)"""
@@ -154,7 +156,8 @@ class Tables:
         """(updates, HOT updates, autovacuum runs) so far; the session's own pending counts are flushed first."""
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_stat_force_next_flush()")
-            cursor.execute("SELECT n_tup_upd, n_tup_hot_upd, autovacuum_count FROM pg_stat_user_tables WHERE relid = %s::regclass", (self.table(arm),))
+            cursor.execute("SELECT n_tup_upd, n_tup_hot_upd, autovacuum_count FROM pg_stat_user_tables WHERE relid = %s::regclass",
+                           (self.table(arm),))
             return cursor.fetchone()
 
     def bytes(self, connection):
