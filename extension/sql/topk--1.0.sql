@@ -351,3 +351,247 @@ COMMENT ON FUNCTION topk.status IS 'one row a partition: its owner, whether that
 CREATE FUNCTION topk.version() RETURNS text
     AS 'MODULE_PATHNAME', 'topk_version' LANGUAGE C STABLE PARALLEL SAFE;
 COMMENT ON FUNCTION topk.version IS 'the version of the loaded library';
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- The index access method: CREATE INDEX … USING topk (group columns…, score DESC [, tie-breakers…]) WITH (k = 1000)
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION topk.index_handler(internal) RETURNS index_am_handler
+    AS 'MODULE_PATHNAME', 'topk_index_handler' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION topk.index_handler IS 'the callbacks of access method topk';
+CREATE ACCESS METHOD topk TYPE INDEX HANDLER topk.index_handler;
+COMMENT ON ACCESS METHOD topk IS 'the rows with the greatest scores of every group, exact, in space for a few times k rows a group';
+
+CREATE FUNCTION topk.headroom(score int2) RETURNS int2 AS 'MODULE_PATHNAME', 'topk_headroom_int2' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION topk.headroom(score int4) RETURNS int4 AS 'MODULE_PATHNAME', 'topk_headroom_int4' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION topk.headroom(score int8) RETURNS int8 AS 'MODULE_PATHNAME', 'topk_headroom_int8' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION topk.headroom(score float4) RETURNS float4 AS 'MODULE_PATHNAME', 'topk_headroom_float4' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION topk.headroom(score float8) RETURNS float8 AS 'MODULE_PATHNAME', 'topk_headroom_float8' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION topk.headroom(int2) IS 'the score and a 32nd of it: how far it may grow before the index is written again';
+COMMENT ON FUNCTION topk.headroom(int4) IS 'the score and a 32nd of it: how far it may grow before the index is written again';
+COMMENT ON FUNCTION topk.headroom(int8) IS 'the score and a 32nd of it: how far it may grow before the index is written again';
+COMMENT ON FUNCTION topk.headroom(float4) IS 'the score and a 32nd of it: how far it may grow before the index is written again';
+COMMENT ON FUNCTION topk.headroom(float8) IS 'the score and a 32nd of it: how far it may grow before the index is written again';
+
+CREATE FUNCTION topk.hash_date_as_timestamp(value date, seed int8) RETURNS int8
+    AS 'MODULE_PATHNAME', 'topk_hash_date_as_timestamp' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION topk.hash_date_as_timestamp IS 'what the timestamp equal to the date hashes to';
+CREATE FUNCTION topk.hash_date_as_timestamptz(value date, seed int8) RETURNS int8
+    AS 'MODULE_PATHNAME', 'topk_hash_date_as_timestamptz' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION topk.hash_date_as_timestamptz IS 'what the timestamptz equal to the date, in the session''s time zone, hashes to';
+CREATE FUNCTION topk.hash_timestamp_as_timestamptz(value timestamp, seed int8) RETURNS int8
+    AS 'MODULE_PATHNAME', 'topk_hash_timestamp_as_timestamptz' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION topk.hash_timestamp_as_timestamptz IS 'what the timestamptz equal to the timestamp, in the session''s time zone, hashes to';
+CREATE FUNCTION topk.hash_timestamp_as_date(value timestamp, seed int8) RETURNS int8
+    AS 'MODULE_PATHNAME', 'topk_hash_timestamp_as_date' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION topk.hash_timestamp_as_date IS 'what the date equal to the timestamp hashes to; anything if it is not midnight';
+CREATE FUNCTION topk.hash_name(value name, seed int8) RETURNS int8
+    AS 'MODULE_PATHNAME', 'topk_hash_name' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION topk.hash_name IS 'what the text equal to the name hashes to';
+
+-- Strategies 1 to 5 are numbered as in btree, whose meaning the planner reads into them. FUNCTION 1 orders; FUNCTION 11
+-- (value, seed) hashes, which a group column needs: in a pair of types it hashes a constant of the right type to what the
+-- equal value of the left type hashes to. FUNCTION 12 is the headroom of a score, and optional.
+
+CREATE OPERATOR FAMILY topk.integer_ops USING topk;
+CREATE OPERATOR CLASS topk.int2_ops DEFAULT FOR TYPE int2 USING topk FAMILY topk.integer_ops AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 btint2cmp(int2, int2), FUNCTION 11 hashint2extended(int2, int8), FUNCTION 12 topk.headroom(int2);
+CREATE OPERATOR CLASS topk.int4_ops DEFAULT FOR TYPE int4 USING topk FAMILY topk.integer_ops AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 btint4cmp(int4, int4), FUNCTION 11 hashint4extended(int4, int8), FUNCTION 12 topk.headroom(int4);
+CREATE OPERATOR CLASS topk.int8_ops DEFAULT FOR TYPE int8 USING topk FAMILY topk.integer_ops AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 btint8cmp(int8, int8), FUNCTION 11 hashint8extended(int8, int8), FUNCTION 12 topk.headroom(int8);
+ALTER OPERATOR FAMILY topk.integer_ops USING topk ADD
+    OPERATOR 1 < (int2, int4), OPERATOR 2 <= (int2, int4), OPERATOR 3 = (int2, int4), OPERATOR 4 >= (int2, int4), OPERATOR 5 > (int2, int4),
+    FUNCTION 1 (int2, int4) btint24cmp(int2, int4), FUNCTION 11 (int2, int4) hashint4extended(int4, int8),
+    OPERATOR 1 < (int2, int8), OPERATOR 2 <= (int2, int8), OPERATOR 3 = (int2, int8), OPERATOR 4 >= (int2, int8), OPERATOR 5 > (int2, int8),
+    FUNCTION 1 (int2, int8) btint28cmp(int2, int8), FUNCTION 11 (int2, int8) hashint8extended(int8, int8),
+    OPERATOR 1 < (int4, int2), OPERATOR 2 <= (int4, int2), OPERATOR 3 = (int4, int2), OPERATOR 4 >= (int4, int2), OPERATOR 5 > (int4, int2),
+    FUNCTION 1 (int4, int2) btint42cmp(int4, int2), FUNCTION 11 (int4, int2) hashint2extended(int2, int8),
+    OPERATOR 1 < (int4, int8), OPERATOR 2 <= (int4, int8), OPERATOR 3 = (int4, int8), OPERATOR 4 >= (int4, int8), OPERATOR 5 > (int4, int8),
+    FUNCTION 1 (int4, int8) btint48cmp(int4, int8), FUNCTION 11 (int4, int8) hashint8extended(int8, int8),
+    OPERATOR 1 < (int8, int2), OPERATOR 2 <= (int8, int2), OPERATOR 3 = (int8, int2), OPERATOR 4 >= (int8, int2), OPERATOR 5 > (int8, int2),
+    FUNCTION 1 (int8, int2) btint82cmp(int8, int2), FUNCTION 11 (int8, int2) hashint2extended(int2, int8),
+    OPERATOR 1 < (int8, int4), OPERATOR 2 <= (int8, int4), OPERATOR 3 = (int8, int4), OPERATOR 4 >= (int8, int4), OPERATOR 5 > (int8, int4),
+    FUNCTION 1 (int8, int4) btint84cmp(int8, int4), FUNCTION 11 (int8, int4) hashint4extended(int4, int8);
+
+CREATE OPERATOR FAMILY topk.float_ops USING topk;
+CREATE OPERATOR CLASS topk.float4_ops DEFAULT FOR TYPE float4 USING topk FAMILY topk.float_ops AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 btfloat4cmp(float4, float4), FUNCTION 11 hashfloat4extended(float4, int8), FUNCTION 12 topk.headroom(float4);
+CREATE OPERATOR CLASS topk.float8_ops DEFAULT FOR TYPE float8 USING topk FAMILY topk.float_ops AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 btfloat8cmp(float8, float8), FUNCTION 11 hashfloat8extended(float8, int8), FUNCTION 12 topk.headroom(float8);
+ALTER OPERATOR FAMILY topk.float_ops USING topk ADD
+    OPERATOR 1 < (float4, float8), OPERATOR 2 <= (float4, float8), OPERATOR 3 = (float4, float8), OPERATOR 4 >= (float4, float8), OPERATOR 5 > (float4, float8),
+    FUNCTION 1 (float4, float8) btfloat48cmp(float4, float8), FUNCTION 11 (float4, float8) hashfloat8extended(float8, int8),
+    OPERATOR 1 < (float8, float4), OPERATOR 2 <= (float8, float4), OPERATOR 3 = (float8, float4), OPERATOR 4 >= (float8, float4), OPERATOR 5 > (float8, float4),
+    FUNCTION 1 (float8, float4) btfloat84cmp(float8, float4), FUNCTION 11 (float8, float4) hashfloat4extended(float4, int8);
+
+-- A timestamptz constant is not hashed for a date or timestamp column: several local times can be the same instant.
+CREATE OPERATOR FAMILY topk.datetime_ops USING topk;
+CREATE OPERATOR CLASS topk.date_ops DEFAULT FOR TYPE date USING topk FAMILY topk.datetime_ops AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 date_cmp(date, date), FUNCTION 11 hashint4extended(int4, int8);
+CREATE OPERATOR CLASS topk.timestamp_ops DEFAULT FOR TYPE timestamp USING topk FAMILY topk.datetime_ops AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 timestamp_cmp(timestamp, timestamp), FUNCTION 11 timestamp_hash_extended(timestamp, int8);
+CREATE OPERATOR CLASS topk.timestamptz_ops DEFAULT FOR TYPE timestamptz USING topk FAMILY topk.datetime_ops AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 timestamptz_cmp(timestamptz, timestamptz), FUNCTION 11 timestamp_hash_extended(timestamp, int8);
+ALTER OPERATOR FAMILY topk.datetime_ops USING topk ADD
+    OPERATOR 1 < (date, timestamp), OPERATOR 2 <= (date, timestamp), OPERATOR 3 = (date, timestamp), OPERATOR 4 >= (date, timestamp), OPERATOR 5 > (date, timestamp),
+    FUNCTION 1 (date, timestamp) date_cmp_timestamp(date, timestamp), FUNCTION 11 (date, timestamp) topk.hash_timestamp_as_date(timestamp, int8),
+    OPERATOR 1 < (date, timestamptz), OPERATOR 2 <= (date, timestamptz), OPERATOR 3 = (date, timestamptz), OPERATOR 4 >= (date, timestamptz), OPERATOR 5 > (date, timestamptz),
+    FUNCTION 1 (date, timestamptz) date_cmp_timestamptz(date, timestamptz),
+    OPERATOR 1 < (timestamp, date), OPERATOR 2 <= (timestamp, date), OPERATOR 3 = (timestamp, date), OPERATOR 4 >= (timestamp, date), OPERATOR 5 > (timestamp, date),
+    FUNCTION 1 (timestamp, date) timestamp_cmp_date(timestamp, date), FUNCTION 11 (timestamp, date) topk.hash_date_as_timestamp(date, int8),
+    OPERATOR 1 < (timestamp, timestamptz), OPERATOR 2 <= (timestamp, timestamptz), OPERATOR 3 = (timestamp, timestamptz), OPERATOR 4 >= (timestamp, timestamptz), OPERATOR 5 > (timestamp, timestamptz),
+    FUNCTION 1 (timestamp, timestamptz) timestamp_cmp_timestamptz(timestamp, timestamptz),
+    OPERATOR 1 < (timestamptz, date), OPERATOR 2 <= (timestamptz, date), OPERATOR 3 = (timestamptz, date), OPERATOR 4 >= (timestamptz, date), OPERATOR 5 > (timestamptz, date),
+    FUNCTION 1 (timestamptz, date) timestamptz_cmp_date(timestamptz, date), FUNCTION 11 (timestamptz, date) topk.hash_date_as_timestamptz(date, int8),
+    OPERATOR 1 < (timestamptz, timestamp), OPERATOR 2 <= (timestamptz, timestamp), OPERATOR 3 = (timestamptz, timestamp), OPERATOR 4 >= (timestamptz, timestamp), OPERATOR 5 > (timestamptz, timestamp),
+    FUNCTION 1 (timestamptz, timestamp) timestamptz_cmp_timestamp(timestamptz, timestamp), FUNCTION 11 (timestamptz, timestamp) topk.hash_timestamp_as_timestamptz(timestamp, int8);
+
+CREATE OPERATOR FAMILY topk.text_ops USING topk;
+CREATE OPERATOR CLASS topk.text_ops DEFAULT FOR TYPE text USING topk FAMILY topk.text_ops AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 bttextcmp(text, text), FUNCTION 11 hashtextextended(text, int8);
+CREATE OPERATOR CLASS topk.varchar_ops FOR TYPE text USING topk FAMILY topk.text_ops AS STORAGE text;
+CREATE OPERATOR CLASS topk.name_ops DEFAULT FOR TYPE name USING topk FAMILY topk.text_ops AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 btnamecmp(name, name), FUNCTION 11 topk.hash_name(name, int8);
+ALTER OPERATOR FAMILY topk.text_ops USING topk ADD
+    OPERATOR 1 < (text, name), OPERATOR 2 <= (text, name), OPERATOR 3 = (text, name), OPERATOR 4 >= (text, name), OPERATOR 5 > (text, name),
+    FUNCTION 1 (text, name) bttextnamecmp(text, name), FUNCTION 11 (text, name) topk.hash_name(name, int8),
+    OPERATOR 1 < (name, text), OPERATOR 2 <= (name, text), OPERATOR 3 = (name, text), OPERATOR 4 >= (name, text), OPERATOR 5 > (name, text),
+    FUNCTION 1 (name, text) btnametextcmp(name, text), FUNCTION 11 (name, text) hashtextextended(text, int8);
+
+CREATE OPERATOR FAMILY topk.network_ops USING topk;
+CREATE OPERATOR CLASS topk.inet_ops DEFAULT FOR TYPE inet USING topk FAMILY topk.network_ops AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 network_cmp(inet, inet), FUNCTION 11 hashinetextended(inet, int8);
+CREATE OPERATOR CLASS topk.cidr_ops FOR TYPE inet USING topk FAMILY topk.network_ops AS STORAGE inet;
+
+-- Some hash functions of core are shared by types of the same representation; amvalidate knows which.
+CREATE OPERATOR CLASS topk.array_ops DEFAULT FOR TYPE anyarray USING topk AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 btarraycmp(anyarray, anyarray), FUNCTION 11 hash_array_extended(anyarray, int8);
+CREATE OPERATOR CLASS topk.bit_ops DEFAULT FOR TYPE bit USING topk AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 bitcmp(bit, bit), FUNCTION 11 hashvarlenaextended(internal, int8);
+CREATE OPERATOR CLASS topk.bool_ops DEFAULT FOR TYPE bool USING topk AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 btboolcmp(bool, bool), FUNCTION 11 hashcharextended("char", int8);
+CREATE OPERATOR CLASS topk.bpchar_ops DEFAULT FOR TYPE bpchar USING topk AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 bpcharcmp(bpchar, bpchar), FUNCTION 11 hashbpcharextended(bpchar, int8);
+CREATE OPERATOR CLASS topk.bytea_ops DEFAULT FOR TYPE bytea USING topk AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 byteacmp(bytea, bytea), FUNCTION 11 hashvarlenaextended(internal, int8);
+CREATE OPERATOR CLASS topk.char_ops DEFAULT FOR TYPE "char" USING topk AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 btcharcmp("char", "char"), FUNCTION 11 hashcharextended("char", int8);
+CREATE OPERATOR CLASS topk.enum_ops DEFAULT FOR TYPE anyenum USING topk AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 enum_cmp(anyenum, anyenum), FUNCTION 11 hashenumextended(anyenum, int8);
+CREATE OPERATOR CLASS topk.interval_ops DEFAULT FOR TYPE interval USING topk AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 interval_cmp(interval, interval), FUNCTION 11 interval_hash_extended(interval, int8);
+CREATE OPERATOR CLASS topk.jsonb_ops DEFAULT FOR TYPE jsonb USING topk AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 jsonb_cmp(jsonb, jsonb), FUNCTION 11 jsonb_hash_extended(jsonb, int8);
+CREATE OPERATOR CLASS topk.macaddr_ops DEFAULT FOR TYPE macaddr USING topk AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 macaddr_cmp(macaddr, macaddr), FUNCTION 11 hashmacaddrextended(macaddr, int8);
+CREATE OPERATOR CLASS topk.macaddr8_ops DEFAULT FOR TYPE macaddr8 USING topk AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 macaddr8_cmp(macaddr8, macaddr8), FUNCTION 11 hashmacaddr8extended(macaddr8, int8);
+CREATE OPERATOR CLASS topk.money_ops DEFAULT FOR TYPE money USING topk AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 cash_cmp(money, money), FUNCTION 11 hashint8extended(int8, int8);
+CREATE OPERATOR CLASS topk.multirange_ops DEFAULT FOR TYPE anymultirange USING topk AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 multirange_cmp(anymultirange, anymultirange), FUNCTION 11 hash_multirange_extended(anymultirange, int8);
+CREATE OPERATOR CLASS topk.numeric_ops DEFAULT FOR TYPE numeric USING topk AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 numeric_cmp(numeric, numeric), FUNCTION 11 hash_numeric_extended(numeric, int8);
+CREATE OPERATOR CLASS topk.oid_ops DEFAULT FOR TYPE oid USING topk AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 btoidcmp(oid, oid), FUNCTION 11 hashoidextended(oid, int8);
+CREATE OPERATOR CLASS topk.oidvector_ops DEFAULT FOR TYPE oidvector USING topk AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 btoidvectorcmp(oidvector, oidvector), FUNCTION 11 hashoidvectorextended(oidvector, int8);
+CREATE OPERATOR CLASS topk.pg_lsn_ops DEFAULT FOR TYPE pg_lsn USING topk AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 pg_lsn_cmp(pg_lsn, pg_lsn), FUNCTION 11 pg_lsn_hash_extended(pg_lsn, int8);
+CREATE OPERATOR CLASS topk.range_ops DEFAULT FOR TYPE anyrange USING topk AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 range_cmp(anyrange, anyrange), FUNCTION 11 hash_range_extended(anyrange, int8);
+CREATE OPERATOR CLASS topk.record_ops DEFAULT FOR TYPE record USING topk AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 btrecordcmp(record, record), FUNCTION 11 hash_record_extended(record, int8);
+CREATE OPERATOR CLASS topk.tid_ops DEFAULT FOR TYPE tid USING topk AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 bttidcmp(tid, tid), FUNCTION 11 hashtidextended(tid, int8);
+CREATE OPERATOR CLASS topk.time_ops DEFAULT FOR TYPE time USING topk AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 time_cmp(time, time), FUNCTION 11 time_hash_extended(time, int8);
+CREATE OPERATOR CLASS topk.timetz_ops DEFAULT FOR TYPE timetz USING topk AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 timetz_cmp(timetz, timetz), FUNCTION 11 timetz_hash_extended(timetz, int8);
+CREATE OPERATOR CLASS topk.uuid_ops DEFAULT FOR TYPE uuid USING topk AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 uuid_cmp(uuid, uuid), FUNCTION 11 uuid_hash_extended(uuid, int8);
+CREATE OPERATOR CLASS topk.varbit_ops DEFAULT FOR TYPE varbit USING topk AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 varbitcmp(varbit, varbit), FUNCTION 11 hashvarlenaextended(internal, int8);
+CREATE OPERATOR CLASS topk.xid8_ops DEFAULT FOR TYPE xid8 USING topk AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 xid8cmp(xid8, xid8), FUNCTION 11 hashint8extended(int8, int8);
+-- No hash function: these can be scores and tie-breakers, not groups.
+CREATE OPERATOR CLASS topk.tsquery_ops DEFAULT FOR TYPE tsquery USING topk AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 tsquery_cmp(tsquery, tsquery);
+CREATE OPERATOR CLASS topk.tsvector_ops DEFAULT FOR TYPE tsvector USING topk AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 tsvector_cmp(tsvector, tsvector);
+
+DO $comments$
+DECLARE
+    made record;
+BEGIN
+    FOR made IN SELECT c.opcname, c.opcintype::pg_catalog.regtype AS type FROM pg_catalog.pg_opclass c JOIN pg_catalog.pg_am a ON a.oid = c.opcmethod WHERE a.amname = 'topk' LOOP
+        EXECUTE pg_catalog.format('COMMENT ON OPERATOR CLASS topk.%I USING topk IS %L', made.opcname, pg_catalog.format('%s in the order of btree', made.type));
+    END LOOP;
+    FOR made IN SELECT f.opfname FROM pg_catalog.pg_opfamily f JOIN pg_catalog.pg_am a ON a.oid = f.opfmethod WHERE a.amname = 'topk' LOOP
+        EXECUTE pg_catalog.format('COMMENT ON OPERATOR FAMILY topk.%I USING topk IS %L', made.opfname, pg_catalog.format('the members of btree''s %s, with hashes', made.opfname));
+    END LOOP;
+END
+$comments$;
+
+-- EXECUTE stays with PUBLIC: check and refill demand ownership of the table, the others its SELECT privilege.
+CREATE FUNCTION topk.index_check(index regclass) RETURNS void
+    AS 'MODULE_PATHNAME', 'topk_index_check' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.index_check IS 'compares a topk index with its table, which it locks against writes; XX002 when a row could be missed; for the table''s owner';
+
+CREATE FUNCTION topk.index_refill(index regclass) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'topk_index_refill' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.index_refill IS 'reads the table to fill up the groups that deletes and decreases left with fewer than k candidates, and returns how many; for the table''s owner';
+
+CREATE FUNCTION topk.index_stats(index regclass, OUT k int, OUT groups bigint, OUT paged_groups bigint, OUT candidates bigint,
+                                 OUT thresholds bigint, OUT histories bigint, OUT pages bigint, OUT bucket_pages bigint,
+                                 OUT group_pages bigint, OUT directory_pages bigint, OUT free_pages bigint, OUT bytes bigint)
+    AS 'MODULE_PATHNAME', 'topk_index_stats' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.index_stats IS 'what a topk index holds: groups, candidates, thresholds, pages';
+
+CREATE FUNCTION topk.index_groups(index regclass)
+    RETURNS TABLE (group_hash bigint, pages int, candidates bigint, threshold text)
+    AS 'MODULE_PATHNAME', 'topk_index_groups' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED ROWS 1000
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.index_groups IS 'the groups of a topk index that have pages of their own';

@@ -16,4 +16,89 @@ inline bool has_schema_usage(Oid schema, Oid role) {
 #endif
 }
 
+/// A new page at the end of the index, exclusively locked.
+inline Buffer extend_index(Relation index, ForkNumber fork = MAIN_FORKNUM) {
+#if PG_VERSION_NUM >= 160000
+    return ExtendBufferedRel(BMR_REL(index), fork, nullptr, EB_LOCK_FIRST);
+#else
+    const bool shared = !RELATION_IS_LOCAL(index);
+    if (shared) LockRelationForExtension(index, ExclusiveLock);
+    Buffer buffer = ReadBufferExtended(index, fork, P_NEW, RBM_NORMAL, nullptr);
+    LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+    if (shared) UnlockRelationForExtension(index, ExclusiveLock);
+    return buffer;
+#endif
+}
+
+/// PostgreSQL 16 leaves updates HOT that change only columns of summarizing indexes; aminsert then gets heap-only tuples.
+#if PG_VERSION_NUM >= 160000
+constexpr bool kSummarizing = true;
+#else
+constexpr bool kSummarizing = false;
+#endif
+
+inline void vacuum_point() {
+#if PG_VERSION_NUM >= 180000
+    vacuum_delay_point(false);
+#else
+    vacuum_delay_point();
+#endif
+}
+
+inline IndexScanDesc begin_index_scan(Relation table, Relation index, SnapshotData* snapshot, int keys) {
+#if PG_VERSION_NUM >= 180000
+    return index_beginscan(table, index, snapshot, nullptr, keys, 0);
+#else
+    return index_beginscan(table, index, snapshot, keys, 0);
+#endif
+}
+
+inline TransactionId oldest_running_transaction() {
+#if PG_VERSION_NUM >= 180000
+    return GetOldestActiveTransactionId(false, true);
+#else
+    return GetOldestActiveTransactionId();
+#endif
+}
+
+/// True if the user owns the table or index.
+inline bool owns_relation(Oid relation, Oid user) {
+#if PG_VERSION_NUM >= 160000
+    return object_ownercheck(RelationRelationId, relation, user);
+#else
+    return pg_class_ownercheck(relation, user);
+#endif
+}
+
+#if PG_VERSION_NUM >= 180000
+/// No equality: logical replication would take the index for one that finds a row by its key.
+inline StrategyNumber strategy_of_comparison(CompareType comparison, Oid) {
+    switch (comparison) {
+        case COMPARE_LT:
+            return BTLessStrategyNumber;
+        case COMPARE_LE:
+            return BTLessEqualStrategyNumber;
+        case COMPARE_GE:
+            return BTGreaterEqualStrategyNumber;
+        case COMPARE_GT:
+            return BTGreaterStrategyNumber;
+        default:
+            return InvalidStrategy;
+    }
+}
+#endif
+
+/// What only some versions have in IndexAmRoutine.
+inline void set_version_fields([[maybe_unused]] IndexAmRoutine* am) {
+#if PG_VERSION_NUM >= 160000
+    am->amsummarizing = true;
+#endif
+#if PG_VERSION_NUM >= 180000
+    am->amconsistentequality = true;
+    am->amconsistentordering = true;
+    // Not amtranslatestrategy: the families would take part in plans that have nothing to do with the index.
+    am->amtranslatecmptype = strategy_of_comparison;
+#endif
+}
+
 }  // namespace topk

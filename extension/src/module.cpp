@@ -9,6 +9,12 @@ PG_MODULE_MAGIC;
 
 namespace topk {
 
+void register_index_options();
+
+extern "C" PGDLLEXPORT void _PG_init() {
+    register_index_options();
+}
+
 TOPK_SQL_FUNCTION(topk_version) {
     PG_RETURN_TEXT_P(cstring_to_text(TOPK_VERSION));
 }

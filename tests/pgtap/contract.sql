@@ -13,6 +13,7 @@ SELECT has_view('topk', v, 'view topk.' || v) FROM unnest(ARRAY['counter', 'kafk
 SELECT ok(c.reloptions @> ARRAY['security_barrier=true'], 'topk.' || relname || ' is a security barrier')
     FROM pg_class c WHERE relnamespace = 'topk'::regnamespace AND relkind = 'v';
 SELECT has_table('topk', 'hour_map', 'table topk.hour_map');
+SELECT is((SELECT amhandler::text FROM pg_am WHERE amname = 'topk' AND amtype = 'i'), 'topk.index_handler', 'index access method topk');
 SELECT has_type('topk', t, 'type topk.' || t) FROM unnest(ARRAY['flush_late', 'flush_dead', 'flush_progress']) t;
 SELECT columns_are('topk', 'kafka_progress', ARRAY['counter', 'topic', 'partition', 'cluster_id', 'group_id', 'member', 'owner_pid', 'owner_backend_start', 'epoch',
     'start_offset', 'next_offset', 'last_offset', 'last_timestamp_ms', 'last_crc', 'watermark', 'counted', 'late', 'dead', 'skipped', 'lost', 'flushed_at']);
@@ -37,6 +38,10 @@ INSERT INTO contract VALUES
     ('topk.status', $$counter text DEFAULT 'video_views'::text$$, 'TABLE(topic text, partition integer, group_id text, member text, owner_pid integer, owner_alive boolean, epoch bigint, start_offset bigint, next_offset bigint, counted bigint, late bigint, dead bigint, skipped bigint, lost bigint, watermark timestamp with time zone, flushed_at timestamp with time zone)', 's', false),
     ('topk.top', $$span text, k integer DEFAULT 10, at timestamp with time zone DEFAULT NULL::timestamp with time zone, counter text DEFAULT 'video_views'::text$$, 'TABLE(rank bigint, video_id text, views bigint)', 's', false),
     ('topk', $$span text, k integer DEFAULT 10, at timestamp with time zone DEFAULT NULL::timestamp with time zone, counter text DEFAULT 'video_views'::text$$, 'TABLE(rank bigint, video_id text, views bigint)', 's', false),
+    ('topk.index_check', 'index regclass', 'void', 'v', true),
+    ('topk.index_refill', 'index regclass', 'bigint', 'v', true),
+    ('topk.index_stats', 'index regclass, OUT k integer, OUT groups bigint, OUT paged_groups bigint, OUT candidates bigint, OUT thresholds bigint, OUT histories bigint, OUT pages bigint, OUT bucket_pages bigint, OUT group_pages bigint, OUT directory_pages bigint, OUT free_pages bigint, OUT bytes bigint', 'record', 's', true),
+    ('topk.index_groups', 'index regclass', 'TABLE(group_hash bigint, pages integer, candidates bigint, threshold text)', 's', true),
     ('topk.version', '', 'text', 's', false);
 SELECT is(pg_get_function_arguments(signature::regproc), arguments, signature || ' takes its arguments') FROM contract;
 SELECT is(pg_get_function_result(signature::regproc), result, signature || ' returns its result') FROM contract;
@@ -48,7 +53,8 @@ SELECT is(p.proparallel = 'u', p.provolatile = 'v', p.proname || ' states its pa
     FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e' JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'topk';
 SELECT is(p.proconfig, ARRAY['search_path=pg_catalog, pg_temp'], p.proname || ' pins search_path')
     FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e' JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'topk'
-    WHERE p.prolang = (SELECT oid FROM pg_language WHERE lanname = 'c') AND p.proname NOT IN ('version', 'delta_rows');
+    WHERE p.prolang = (SELECT oid FROM pg_language WHERE lanname = 'c') AND p.proname NOT IN ('version', 'delta_rows', 'index_handler')
+        AND NOT EXISTS (SELECT FROM pg_amproc WHERE amproc = p.oid);  -- called once a row; they name nothing
 
 -- A comment on every object. (An array type and the row type of a table or view have none of their own.)
 SELECT isnt(coalesce(obj_description(d.objid, d.classid::regclass::name), ''), '', 'a comment on ' || pg_describe_object(d.classid, d.objid, 0))

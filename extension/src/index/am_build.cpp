@@ -1,0 +1,103 @@
+// ambuild: every version in the table goes in, whoever may see it, by its HOT root. Core's table_index_build_scan would skip recently dead
+// HOT versions, and old snapshots would then miss rows. The pages are written to WAL at the end, whole.
+#include "am.h"
+#include "insert.h"
+#include "versions.h"
+
+namespace topk {
+
+namespace {
+
+void check_definition(Relation relation, const IndexInfo* info) {
+    const auto refuse = [](const char* what) {
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("access method \"topk\" does not support %s", what),
+                        errhint("Put plain columns into the index: (group, ..., score DESC, tie-breaker, ...).")));
+    };
+    if (info->ii_Expressions != NIL) refuse("expressions");
+    if (info->ii_Predicate != NIL) refuse("partial indexes");
+    if (info->ii_ExclusionOps != nullptr) refuse("exclusion constraints");
+    if (group_columns(relation) < 0)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_OBJECT_DEFINITION), errmsg("index \"%s\" has no score", RelationGetRelationName(relation)),
+                        errdetail("The score is the first column that is declared DESC; the columns before it are the group."),
+                        errhint("Declare it as in (window_start, views DESC, video_id).")));
+    if (RelationGetDescr(relation)->natts - group_columns(relation) >= INDEX_MAX_KEYS)
+        ereport(ERROR, (errcode(ERRCODE_TOO_MANY_COLUMNS), errmsg("index \"%s\" has too many columns", RelationGetRelationName(relation)),
+                        errdetail("Score and tie-breakers can be at most %d columns.", INDEX_MAX_KEYS - 1)));
+}
+
+void add_tuple(OpenIndex& index, HeapTuple tuple, ItemPointerData root) {
+    std::array<Datum, INDEX_MAX_KEYS> values;
+    std::array<bool, INDEX_MAX_KEYS> nulls;
+    index_values(index, tuple, values.data(), nulls.data());
+    insert_version(index, hash_group(index, values.data(), nulls.data()), key_of(index, &values[index.groups], &nulls[index.groups]), root,
+                   true);
+}
+
+#ifdef TOPK_TEST_CORE_BUILD_SCAN
+void add_core_tuple(Relation, ItemPointer tid, Datum* values, bool* nulls, bool, void* state) {
+    auto& index = *static_cast<OpenIndex*>(state);
+    insert_version(index, hash_group(index, values, nulls), key_of(index, values + index.groups, nulls + index.groups), *tid, true);
+}
+#endif
+
+/// Returns the number of live rows.
+double add_all(OpenIndex& index, IndexInfo* info) {
+#ifdef TOPK_TEST_CORE_BUILD_SCAN
+    return table_index_build_scan(index.heap, index.relation, info, true, true, add_core_tuple, &index, nullptr);
+#endif
+    double live = 0;
+    BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
+    PhysicalScan scan(index.heap, strategy);
+    MemoryContext page_context = AllocSetContextCreate(CurrentMemoryContext, "topk build", ALLOCSET_DEFAULT_SIZES);
+    pgstat_progress_update_param(PROGRESS_SCAN_BLOCKS_TOTAL, scan.pages());
+    MemoryContext caller = MemoryContextSwitchTo(page_context);
+    for (std::span<Version> versions; scan.next_page(&versions);) {
+        CHECK_FOR_INTERRUPTS();
+        for (const Version& version : versions) {
+            add_tuple(index, version.tuple, version.root);
+            live += version.live;
+        }
+        MemoryContextReset(page_context);
+        pgstat_progress_update_param(PROGRESS_SCAN_BLOCKS_DONE, scan.done());
+        pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, static_cast<std::int64_t>(live));
+    }
+    MemoryContextSwitchTo(caller);
+    MemoryContextDelete(page_context);
+    FreeAccessStrategy(strategy);
+    (void)info;
+    return live;
+}
+
+}  // namespace
+
+extern "C" IndexBuildResult* topk_build(Relation heap, Relation relation, IndexInfo* info) {
+    check_definition(relation, info);
+    if (RelationGetNumberOfBlocks(relation) != 0) elog(ERROR, "index \"%s\" already contains data", RelationGetRelationName(relation));
+    pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, PROGRESS_CREATEIDX_SUBPHASE_INITIALIZE);
+    OpenIndex* index = open_index_for_build(relation, heap);
+    index->building = true;
+    create_directory(*index);
+    const double live = add_all(*index, info);
+    if (RelationNeedsWAL(relation)) log_newpage_range(relation, MAIN_FORKNUM, 0, RelationGetNumberOfBlocks(relation), true);
+    auto* result = static_cast<IndexBuildResult*>(palloc0(sizeof(IndexBuildResult)));
+    result->heap_tuples = live;
+    result->index_tuples = live;
+    return result;
+}
+
+extern "C" void topk_buildempty(Relation relation) {
+    for (BlockNumber block = kMetaBlock; block <= kFirstBucketBlock; ++block) {
+        Buffer buffer = extend_index(relation, INIT_FORKNUM);
+        alignas(MAXIMUM_ALIGNOF) PGAlignedBlock page;
+        fill_directory_page(block, page.data);
+        seal_page(page.data);
+        START_CRIT_SECTION();
+        memcpy(BufferGetPage(buffer), page.data, BLCKSZ);
+        MarkBufferDirty(buffer);
+        log_newpage_buffer(buffer, true);
+        END_CRIT_SECTION();
+        UnlockReleaseBuffer(buffer);
+    }
+}
+
+}  // namespace topk

@@ -1,0 +1,149 @@
+// Reading a group's remaining rows through a btree that begins with the group, else the whole table, and sorting them.
+#include "fallback.h"
+
+#include "versions.h"
+
+namespace topk {
+
+namespace {
+
+/// The condition that fixes a table column to one value; null if there is none.
+ScanKey equality_on(const OpenIndex& index, const Conditions& conditions, AttrNumber table_column) {
+    for (int i = 0; i < conditions.count; ++i) {
+        ScanKey key = &conditions.keys[i];
+        if (key->sk_attno <= index.groups && index.relation->rd_index->indkey.values[key->sk_attno - 1] == table_column &&
+            key->sk_strategy == BTEqualStrategyNumber && (key->sk_flags & (SK_SEARCHNULL | SK_SEARCHNOTNULL | SK_ISNULL)) == 0)
+            return key;
+    }
+    return nullptr;
+}
+
+/// Scan keys on the btree's leading columns for our group; false if it does not begin with it.
+bool btree_keys(const OpenIndex& index, const Conditions& conditions, Relation btree, ScanKeyData* keys) {
+    if (btree->rd_rel->relam != BTREE_AM_OID || IndexRelationGetNumberOfKeyAttributes(btree) < index.groups) return false;
+    if (!btree->rd_index->indisvalid || !btree->rd_index->indisready || btree->rd_index->indcheckxmin) return false;
+    if (RelationGetIndexPredicate(btree) != NIL) return false;
+    for (int column = 0; column < index.groups; ++column) {
+        const AttrNumber table_column = btree->rd_index->indkey.values[column];
+        ScanKey key = table_column == 0 ? nullptr : equality_on(index, conditions, table_column);
+        if (key == nullptr || key->sk_collation != btree->rd_indcollation[column]) return false;
+        const Oid right = OidIsValid(key->sk_subtype) ? key->sk_subtype : btree->rd_opcintype[column];
+        const Oid equal = get_opfamily_member(btree->rd_opfamily[column], btree->rd_opcintype[column], right, BTEqualStrategyNumber);
+        if (!OidIsValid(equal) || get_opcode(equal) != key->sk_func.fn_oid) return false;
+        for (int other = 0; other < column; ++other)
+            if (btree->rd_index->indkey.values[other] == table_column) return false;
+        keys[column] = *key;
+        keys[column].sk_attno = static_cast<AttrNumber>(column + 1);
+        keys[column].sk_subtype = right;
+    }
+    return true;
+}
+
+}  // namespace
+
+Fallback::Fallback(OpenIndex& index, Conditions conditions, SnapshotData* snapshot, ScanDirection direction, bool in_group,
+                   const RootSet* emitted)
+    : index_(index), conditions_(conditions), snapshot_(snapshot), first_(in_group ? index.groups : 0), emitted_(emitted) {
+    begin_sort(direction);
+    if (!in_group || index.groups == 0 || !read_btree()) read_heap();
+    tuplesort_performsort(sort_);
+}
+
+void Fallback::begin_sort(ScanDirection direction) {
+    const int count = index_.groups + index_.keys - first_;
+    TupleDesc columns = RelationGetDescr(index_.relation);
+    std::array<AttrNumber, INDEX_MAX_KEYS> attributes;
+    std::array<Oid, INDEX_MAX_KEYS> operators;
+    std::array<Oid, INDEX_MAX_KEYS> collations;
+    std::array<bool, INDEX_MAX_KEYS> nulls_first;
+    desc_ = CreateTemplateTupleDesc(count + 1);
+    const bool backward = ScanDirectionIsBackward(direction);
+    for (int i = 0; i < count; ++i) {
+        const int column = first_ + i;
+        TupleDescCopyEntry(desc_, static_cast<AttrNumber>(i + 1), columns, static_cast<AttrNumber>(column + 1));
+        const std::int16_t option = index_.relation->rd_indoption[column];
+        const bool descending = ((option & INDOPTION_DESC) != 0) != backward;
+        const Oid type = index_.relation->rd_opcintype[column];
+        const int strategy = descending ? BTGreaterStrategyNumber : BTLessStrategyNumber;
+        attributes[i] = static_cast<AttrNumber>(i + 1);
+        operators[i] = get_opfamily_member(index_.relation->rd_opfamily[column], type, type, static_cast<std::int16_t>(strategy));
+        collations[i] = index_.relation->rd_indcollation[column];
+        nulls_first[i] = ((option & INDOPTION_NULLS_FIRST) != 0) != backward;
+    }
+    TupleDescInitEntry(desc_, static_cast<AttrNumber>(count + 1), "root", TIDOID, -1, 0);
+    sort_ = tuplesort_begin_heap(desc_, count, attributes.data(), operators.data(), collations.data(), nulls_first.data(), work_mem,
+                                 nullptr, 0);
+    input_ = MakeSingleTupleTableSlot(desc_, &TTSOpsVirtual);
+    output_ = MakeSingleTupleTableSlot(desc_, &TTSOpsMinimalTuple);
+}
+
+void Fallback::take(ItemPointerData root, TupleTableSlot* row) {
+    if (emitted_ != nullptr && emitted_->contains(root)) return;
+    const int columns = index_.groups + index_.keys;
+    const int2vector& attributes = index_.relation->rd_index->indkey;
+    std::array<Datum, INDEX_MAX_KEYS> values;
+    std::array<bool, INDEX_MAX_KEYS> nulls;
+    for (int i = 0; i < columns; ++i) values[i] = slot_getattr(row, attributes.values[i], &nulls[i]);
+    if (!meets(conditions_, values.data(), nulls.data())) return;
+    ExecClearTuple(input_);
+    const auto count = static_cast<std::size_t>(columns - first_);
+    memcpy(input_->tts_values, &values[first_], count * sizeof(Datum));
+    memcpy(input_->tts_isnull, &nulls[first_], count * sizeof(bool));
+    input_->tts_values[count] = PointerGetDatum(&root);
+    input_->tts_isnull[count] = false;
+    ExecStoreVirtualTuple(input_);
+    tuplesort_puttupleslot(sort_, input_);
+}
+
+bool Fallback::read_btree() {
+    std::array<ScanKeyData, INDEX_MAX_KEYS> keys;
+    List* indexes = RelationGetIndexList(index_.heap);
+    bool found = false;
+    for (int i = 0; i < list_length(indexes) && !found; ++i) {
+        Relation btree = index_open(list_nth_oid(indexes, i), AccessShareLock);
+        found = btree_keys(index_, conditions_, btree, keys.data());
+        if (found) {
+            IndexScanDesc scan = begin_index_scan(index_.heap, btree, snapshot_, index_.groups);
+            index_rescan(scan, keys.data(), index_.groups, nullptr, 0);
+            TupleTableSlot* row = table_slot_create(index_.heap, nullptr);
+            for (ItemPointer tid; (tid = index_getnext_tid(scan, ForwardScanDirection)) != nullptr;) {
+                CHECK_FOR_INTERRUPTS();
+                const ItemPointerData root = *tid;
+                if (index_fetch_heap(scan, row)) take(root, row);
+            }
+            ExecDropSingleTupleTableSlot(row);
+            index_endscan(scan);
+        }
+        index_close(btree, AccessShareLock);
+    }
+    list_free(indexes);
+    return found;
+}
+
+void Fallback::read_heap() {
+    TableScanDesc scan = table_beginscan(index_.heap, snapshot_, 0, nullptr);
+    TupleTableSlot* row = table_slot_create(index_.heap, nullptr);
+    RootMap roots;
+    while (table_scan_getnextslot(scan, ForwardScanDirection, row)) {
+        CHECK_FOR_INTERRUPTS();
+        take(roots.root_of(index_.heap, row->tts_tid), row);
+    }
+    ExecDropSingleTupleTableSlot(row);
+    table_endscan(scan);
+}
+
+bool Fallback::next(ItemPointerData* root) {
+    if (!tuplesort_gettupleslot(sort_, true, false, output_, nullptr)) return false;
+    bool is_null;
+    const Datum value = slot_getattr(output_, desc_->natts, &is_null);
+    *root = *reinterpret_cast<ItemPointer>(DatumGetPointer(value));
+    return true;
+}
+
+void Fallback::close() {
+    tuplesort_end(sort_);
+    ExecDropSingleTupleTableSlot(input_);
+    ExecDropSingleTupleTableSlot(output_);
+}
+
+}  // namespace topk

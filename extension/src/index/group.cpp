@@ -1,0 +1,171 @@
+// Heads and promises; splitting a group page.
+#include "group.h"
+
+#include "eviction.h"
+
+namespace topk {
+
+namespace {
+
+/// Halves a group page by the next bit of its rows' hashes.
+void split_group_page(OpenIndex& index, std::uint64_t hash, BlockNumber head_block, BlockNumber page_block) {
+    Buffer spare = allocate_page(index);
+    Buffer head, group;
+    if (!lock_head(index, head_block, hash, BUFFER_LOCK_EXCLUSIVE, &head)) {
+        return_page(index, spare);
+        return;
+    }
+    if (!lock_group_page(index, page_block, head_block, hash, BUFFER_LOCK_EXCLUSIVE, &group)) {
+        UnlockReleaseBuffer(head);
+        return_page(index, spare);
+        return;
+    }
+    Page page = BufferGetPage(group);
+    const Promise promise = read_promise(page);
+    ItemTail low = *item_tail(page), high = low;
+    const int bit = low.depth;
+    low.depth = high.depth = static_cast<std::uint16_t>(bit + 1);
+    high.cover |= std::uint64_t{1} << bit;
+    ItemList zeros, ones;
+    add_promise(promise, &zeros, &low);
+    add_promise(promise, &ones, &high);
+    for (IndexTuple item : copy_items(page))
+        if (is_entry(item)) (hash_root(item->t_tid) & (std::uint64_t{1} << bit) ? ones : zeros).add(item);
+
+    Change change(index);
+    HeadPage* slots = head_page(change.edit(head));
+    if (slots->depth == bit) {
+        std::copy_n(slots->slots, std::size_t{1} << bit, slots->slots + (std::size_t{1} << bit));
+        ++slots->depth;
+    }
+    for (std::uint64_t i = 0; i <= low_bits(slots->depth); ++i)
+        if ((i & low_bits(bit + 1)) == high.cover) slots->slots[i] = BufferGetBlockNumber(spare);
+    ++slots->generation;
+    write_items(change.edit(group), low, zeros);
+    write_items(change.edit(spare, true), high, ones);
+    change.commit();
+    UnlockReleaseBuffer(group);
+    UnlockReleaseBuffer(head);
+    UnlockReleaseBuffer(spare);
+}
+
+}  // namespace
+
+void init_head(Page page, std::uint64_t hash, BlockNumber group_page) {
+    init_contents_page(page, PageKind::kHead, sizeof(HeadPage));
+    HeadPage* head = head_page(page);
+    head->hash = hash;
+    head->generation = pg_prng_uint64(&pg_global_prng_state);
+    head->slots[0] = group_page;
+}
+
+ItemTail group_tail(std::uint64_t hash, BlockNumber head) {
+    ItemTail tail = new_tail(PageKind::kGroup);
+    tail.group_hash = hash;
+    tail.head = head;
+    return tail;
+}
+
+IndexTuple make_pointer(OpenIndex& index, std::uint64_t hash, BlockNumber head) {
+    Key nothing;
+    nothing.open_from = 0;
+    IndexTuple item = make_item(index, hash, nothing);
+    ItemPointerSetBlockNumber(&item->t_tid, head);
+    ItemPointerSetOffsetNumber(&item->t_tid, static_cast<OffsetNumber>(Role::kPointer));
+    return item;
+}
+
+bool lock_head(OpenIndex& index, BlockNumber block, std::uint64_t hash, int mode, Buffer* buffer) {
+    *buffer = lock_page(index, block, mode);
+    Page page = BufferGetPage(*buffer);
+    if (page_kind(page) == PageKind::kHead && head_page(page)->hash == hash) return true;
+    UnlockReleaseBuffer(*buffer);
+    return false;
+}
+
+bool lock_group_page(OpenIndex& index, BlockNumber block, BlockNumber head, std::uint64_t hash, int mode, Buffer* buffer) {
+    *buffer = lock_page(index, block, mode);
+    Page page = BufferGetPage(*buffer);
+    if (page_kind(page) == PageKind::kGroup && item_tail(page)->head == head && item_tail(page)->group_hash == hash) return true;
+    UnlockReleaseBuffer(*buffer);
+    return false;
+}
+
+std::span<BlockNumber> pages_of(const HeadPage& head) {
+    const std::size_t slots = std::size_t{1} << head.depth;
+    auto* blocks = static_cast<BlockNumber*>(palloc(slots * sizeof(BlockNumber)));
+    std::copy_n(head.slots, slots, blocks);
+    std::sort(blocks, blocks + slots);
+    return {blocks, static_cast<std::size_t>(std::unique(blocks, blocks + slots) - blocks)};
+}
+
+bool may_skip(OpenIndex& index, const HeadPage& head, const Key& key) {
+    if (head.skip_size == 0) return false;
+    auto* bound = reinterpret_cast<IndexTuple>(const_cast<char*>(head.skip));
+    return !above(index, key, key_in(index, bound));
+}
+
+Promise read_promise(Page page) {
+    Promise promise = {};
+    const auto copy = [](IndexTuple item) { return item == nullptr ? nullptr : CopyIndexTuple(item); };
+    promise.read = copy(find_role(page, Role::kReadThreshold));
+    promise.insert = copy(find_role(page, Role::kInsertThreshold));
+    const ItemTail* tail = item_tail(page);
+    promise.histories.size = tail->histories;
+    for (std::size_t i = 0; i < tail->histories; ++i) {
+        const auto role = static_cast<OffsetNumber>(static_cast<std::size_t>(Role::kHistory) + i);
+        promise.histories.items[i] = {tail->history[i], copy(find_role(page, role))};
+    }
+    return promise;
+}
+
+void add_promise(const Promise& promise, ItemList* items, ItemTail* tail) {
+    const auto add = [items](IndexTuple item, OffsetNumber role) {
+        if (item != nullptr) items->add(with_role(CopyIndexTuple(item), role));
+    };
+    add(promise.read, static_cast<OffsetNumber>(Role::kReadThreshold));
+    add(promise.insert, static_cast<OffsetNumber>(Role::kInsertThreshold));
+    tail->histories = static_cast<std::uint16_t>(promise.histories.size);
+    for (std::size_t i = 0; i < promise.histories.size; ++i) {
+        tail->history[i] = promise.histories.items[i].range;
+        add(promise.histories.items[i].bound, static_cast<OffsetNumber>(static_cast<std::size_t>(Role::kHistory) + i));
+    }
+}
+
+void update_skip(OpenIndex& index, std::uint64_t hash, BlockNumber head_block) {
+    Buffer head;
+    if (!lock_head(index, head_block, hash, BUFFER_LOCK_EXCLUSIVE, &head)) return;
+    const HeadPage* content = head_page(BufferGetPage(head));
+    IndexTuple lowest = nullptr;
+    bool complete = true;
+    for (BlockNumber block : pages_of(*content)) {
+        Buffer group;
+        if (!lock_group_page(index, block, head_block, hash, BUFFER_LOCK_SHARE, &group)) refuse_damage(index, block, "it is not its group's");
+        IndexTuple bound = find_role(BufferGetPage(group), Role::kInsertThreshold);
+        complete = complete && bound != nullptr;
+        if (complete && (lowest == nullptr || above(index, key_in(index, lowest), key_in(index, bound)))) lowest = CopyIndexTuple(bound);
+        UnlockReleaseBuffer(group);
+        if (!complete) break;
+    }
+    const std::size_t size = complete && lowest != nullptr ? IndexTupleSize(lowest) : 0;
+    if (content->skip_size != size || (size > 0 && memcmp(content->skip, lowest, size) != 0)) {
+        Change change(index);
+        HeadPage* fresh = head_page(change.edit(head));
+        memset(fresh->skip, 0, sizeof(fresh->skip));
+        fresh->skip_size = static_cast<std::uint16_t>(size);
+        if (size > 0) memcpy(fresh->skip, lowest, size);
+        change.commit();
+    }
+    UnlockReleaseBuffer(head);
+}
+
+void make_room(OpenIndex& index, std::uint64_t hash, BlockNumber head, BlockNumber page) {
+    Buffer group;
+    if (!lock_group_page(index, page, head, hash, BUFFER_LOCK_EXCLUSIVE, &group)) return;
+    const Outcome outcome = tidy_or_evict(index, hash, group);
+    UnlockReleaseBuffer(group);
+    if (outcome == Outcome::kMustSplit) split_group_page(index, hash, head, page);
+    if (outcome == Outcome::kEvicted) update_skip(index, hash, head);
+}
+
+}  // namespace topk
