@@ -95,9 +95,10 @@ def report_upserts(report, where, figures):
     report.line(f"  upserts, a batch: median (min q1 q3 max) of {len(figures['plain']['ms'])} batches; ratios to (a) of the same batch")
     ratios = {}
     for arm, figure in figures.items():
-        ratios[arm] = {key: [x / base for x, base in zip(figure[key], figures["plain"][key])] for key in ("ms", "wal")}
+        ratios[arm] = {key: [x / base for x, base in zip(figure[key], figures["plain"][key])] for key in ("ms", "cpu", "wal")}
         hot = figure["hot"] / max(1, figure["updates"])
         report.line(f"    {LABELS[arm]:16} {spread(figure['ms'])} ms, ×{spread(ratios[arm]['ms'], '{:.3f}')}")
+        report.line(f"    {'':16} processor {spread(figure['cpu'])} ms, ×{spread(ratios[arm]['cpu'], '{:.3f}')}")
         report.line(f"    {'':16} WAL {spread([b / 1e6 for b in figure['wal']], '{:.2f}')} MB, ×{spread(ratios[arm]['wal'], '{:.3f}')}; "
                     f"HOT {hot:.2%} of {figure['updates']:,} updates; autovacuums {figure['autovacuums']}")
     if "topk" in figures and where.bars and where.rows:

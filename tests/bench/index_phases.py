@@ -59,13 +59,18 @@ class Session:
                 yield cursor
 
 
+def processor_ms(pid):
+    """What a process of this machine has spent on a processor: unlike a time by the clock, the same on a busy machine."""
+    return int(open(f"/proc/{pid}/schedstat").read().split()[0]) / 1e6
+
+
 def upserts(session, warm_up, measured):
-    """{arm: {"ms", "wal": a figure a batch, "updates", "hot", "autovacuums"}} over the batches after the warm-up.
+    """{arm: {"ms", "cpu", "wal": a figure a batch, "updates", "hot", "autovacuums"}} over the batches after the warm-up.
 
     The warm-up spreads the hot rows over pages that have room for their next versions; before, no arm's updates are all HOT.
     """
     tables = session.tables
-    figures = {arm: {"ms": [], "wal": []} for arm in tables.arms}
+    figures = {arm: {"ms": [], "cpu": [], "wal": []} for arm in tables.arms}
     with session.cursor() as cursor:
         before = {}
         for batch in range(warm_up + measured):
@@ -74,10 +79,13 @@ def upserts(session, warm_up, measured):
             for arm in session.shuffled(tables.arms):
                 cursor.execute("SELECT pg_current_wal_insert_lsn()")
                 (start,) = cursor.fetchone()
+                spent = processor_ms(cursor.connection.info.backend_pid)
                 ms = tables.upsert(cursor, arm, batch)
+                spent = processor_ms(cursor.connection.info.backend_pid) - spent
                 cursor.execute("SELECT pg_current_wal_insert_lsn() - %s::pg_lsn", (start,))
                 if batch >= warm_up:
                     figures[arm]["ms"].append(ms)
+                    figures[arm]["cpu"].append(spent)
                     figures[arm]["wal"].append(int(cursor.fetchone()[0]))
         for arm in tables.arms:
             after = tables.updates(cursor.connection, arm)
