@@ -35,7 +35,7 @@ uninstall:
 	@$(PG_MAKE) uninstall
 	rm -f $(DESTDIR)/usr/local/bin/topkd
 
-# The builds that only tests use: sanitizers, the fuzzer, fault points, and flush without its compare-and-set
+# The builds that only tests use: sanitizers, the fuzzer, fault points, and the extension without one safeguard each
 test-builds: all
 	@$(PG_MAKE) topk_no_cas.so
 	@$(call daemon,fault,-DTOPKD_TESTS=ON -DTOPKD_FAULT_POINTS=ON)

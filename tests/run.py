@@ -4,7 +4,8 @@
     run.py test|soak [LAYER...]     run.py --list
 
 Every layer writes build/test-logs/<layer>.log; its tail is printed when it fails. A layer that fails does not stop the
-others. Needs `make deps`; builds what it runs. Seeds and sizes are set by environment (RC_PARAMS, E2E_SEED, E2E_KILLS …).
+others. pg17 and pg18 are the SQL layers on those majors, in chroots (tests/servers). A layer that this machine cannot run
+counts as skipped. Needs `make deps`; builds what it runs. Seeds and sizes are set by environment (RC_PARAMS, E2E_SEED, E2E_KILLS …).
 """
 import contextlib
 import os
@@ -20,8 +21,9 @@ ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build"
 LOGS = BUILD / "test-logs"
 PYTHON = "/usr/bin/python3"
-sys.path.insert(0, str(ROOT / "tests/e2e"))
+sys.path[:0] = [str(ROOT / "tests/e2e"), str(ROOT / "tests/servers")]
 
+import servers  # noqa: E402
 from harness import ports  # noqa: E402
 from harness.cluster import Cluster  # noqa: E402
 
@@ -106,17 +108,37 @@ def fuzz(log, mode):
                 "-print_final_stats=1", f"-artifact_prefix={LOGS}/", corpus, ROOT / "tests/unit/fuzz/corpus"], log)
 
 
-def regress(log, mode):
-    with cluster() as server:
-        return run(["make", "-C", "extension", "installcheck"], log, **as_client(server))
+# Commands of a client in the checkout, which run against every major: (database, command)
+REGRESS = [("postgres", ["make", "-C", "extension", "installcheck"])]
+PGTAP = [("pgtap", ["createdb", "pgtap"]),
+         ("pgtap", ["psql", "-qX", "-v", "ON_ERROR_STOP=1", "-c", "CREATE EXTENSION topk", "-c", "CREATE EXTENSION pgtap"]),
+         ("pgtap", ["pg_prove", "--ext", ".sql", "tests/pgtap"])]
 
 
-def pgtap(log, mode):
-    with cluster() as server:
-        here = as_client(server, "pgtap")
-        return (run(["createdb", "pgtap"], log, **here)
-                and run(["psql", "-qX", "-v", "ON_ERROR_STOP=1", "-c", "CREATE EXTENSION topk", "-c", "CREATE EXTENSION pgtap"], log, **here)
-                and run(["pg_prove", "--ext", ".sql", "tests/pgtap"], log, **here))
+def sql(commands):
+    def layer(log, mode):
+        with cluster() as server:
+            return all(run(command, log, **as_client(server, database)) for database, command in commands)
+    return layer
+
+
+@contextlib.contextmanager
+def other_server(major, **options):
+    """A server of tests/servers, with the extension built for it."""
+    servers.prepare(major)
+    with tempfile.TemporaryDirectory(prefix=f"topk-test-{major}-", ignore_cleanup_errors=True) as parent:
+        os.chmod(parent, 0o755)
+        with servers.Server(major, Path(parent) / "pg", **options) as server:
+            yield server
+
+
+def on_major(major, *layers):
+    """The commands of several layers on a server of tests/servers; all of them, whatever fails."""
+    def layer(log, mode):
+        with other_server(major) as server:
+            return all([all(run(server.client(*command, dbname=database), log) for database, command in commands)
+                        for commands in layers])
+    return layer
 
 
 def e2e(log, mode):
@@ -128,7 +150,8 @@ def demo(log, mode):
 
 
 LAYERS = {"build": build, "style": style, "unit": unit, "asan": sanitized("asan"), "tsan": sanitized("tsan"), "fuzz": fuzz,
-          "regress": regress, "pgtap": pgtap, "e2e": e2e, "demo": demo}
+          "regress": sql(REGRESS), "pgtap": sql(PGTAP), "pg17": on_major(17, REGRESS, PGTAP), "pg18": on_major(18, REGRESS, PGTAP),
+          "e2e": e2e, "demo": demo}
 # Layers that are one check, without a runner that counts
 SINGLE = {"build", "style", "fuzz", "demo"}
 
@@ -137,7 +160,15 @@ def run_layer(name, mode):
     log = LOGS / f"{name}.log"
     log.unlink(missing_ok=True)
     started = time.monotonic()
-    good = LAYERS[name](log, mode)
+    try:
+        good = LAYERS[name](log, mode)
+    except servers.Unavailable as reason:
+        print(f"SKIP {name:8} {reason}", flush=True)
+        return dict(passed=0, failed=0, skipped=1)
+    except servers.ServerError as error:
+        good = False
+        with open(log, "a") as out:
+            out.write(f"\n{error}\n")
     text = log.read_text(errors="replace")
     totals = dict(passed=int(good), failed=int(not good), skipped=0) if name in SINGLE else count(text)
     if good and not totals["passed"]:

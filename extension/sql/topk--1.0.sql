@@ -572,26 +572,26 @@ BEGIN
 END
 $comments$;
 
--- EXECUTE stays with PUBLIC: check and refill demand ownership of the table, the others its SELECT privilege.
+-- EXECUTE stays with PUBLIC: all of them demand ownership of the index.
 CREATE FUNCTION topk.index_check(index regclass) RETURNS void
     AS 'MODULE_PATHNAME', 'topk_index_check' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp;
-COMMENT ON FUNCTION topk.index_check IS 'compares a topk index with its table, which it locks against writes; XX002 when a row could be missed; for the table''s owner';
+COMMENT ON FUNCTION topk.index_check IS 'compares a topk index with its table, which it locks against writes; XX002 when a row could be missed; for the index''s owner';
 
 CREATE FUNCTION topk.index_refill(index regclass) RETURNS bigint
     AS 'MODULE_PATHNAME', 'topk_index_refill' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp;
-COMMENT ON FUNCTION topk.index_refill IS 'reads the table to fill up the groups that deletes and decreases left with fewer than k candidates, and returns how many; for the table''s owner';
+COMMENT ON FUNCTION topk.index_refill IS 'reads the table to fill up the groups that deletes and decreases left with fewer than k candidates, and returns how many; for the index''s owner';
 
 CREATE FUNCTION topk.index_stats(index regclass, OUT k int, OUT groups bigint, OUT paged_groups bigint, OUT candidates bigint,
                                  OUT thresholds bigint, OUT histories bigint, OUT pages bigint, OUT bucket_pages bigint,
                                  OUT group_pages bigint, OUT directory_pages bigint, OUT free_pages bigint, OUT bytes bigint)
     AS 'MODULE_PATHNAME', 'topk_index_stats' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED
     SET search_path = pg_catalog, pg_temp;
-COMMENT ON FUNCTION topk.index_stats IS 'what a topk index holds: groups, candidates, thresholds, pages';
+COMMENT ON FUNCTION topk.index_stats IS 'what a topk index holds: groups, candidates, thresholds, pages; for the index''s owner';
 
 CREATE FUNCTION topk.index_groups(index regclass)
     RETURNS TABLE (group_hash bigint, pages int, candidates bigint, threshold text)
     AS 'MODULE_PATHNAME', 'topk_index_groups' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED ROWS 1000
     SET search_path = pg_catalog, pg_temp;
-COMMENT ON FUNCTION topk.index_groups IS 'the groups of a topk index that have pages of their own';
+COMMENT ON FUNCTION topk.index_groups IS 'the groups of a topk index that have pages of their own; for the index''s owner';

@@ -19,7 +19,9 @@ inline bool has_schema_usage(Oid schema, Oid role) {
 /// A new page at the end of the index, exclusively locked.
 inline Buffer extend_index(Relation index, ForkNumber fork = MAIN_FORKNUM) {
 #if PG_VERSION_NUM >= 160000
-    return ExtendBufferedRel(BMR_REL(index), fork, nullptr, EB_LOCK_FIRST);
+    BufferManagerRelation relation = {};
+    relation.rel = index;
+    return ExtendBufferedRel(relation, fork, nullptr, EB_LOCK_FIRST);
 #else
     const bool shared = !RELATION_IS_LOCAL(index);
     if (shared) LockRelationForExtension(index, ExclusiveLock);
@@ -53,11 +55,14 @@ inline IndexScanDesc begin_index_scan(Relation table, Relation index, SnapshotDa
 #endif
 }
 
-inline TransactionId oldest_running_transaction() {
+/// The btree family in which an operator is "less than"; false if it is in none.
+inline bool find_less_family(Oid less, Oid* family, Oid* type) {
 #if PG_VERSION_NUM >= 180000
-    return GetOldestActiveTransactionId(false, true);
+    CompareType comparison;
+    return get_ordering_op_properties(less, family, type, &comparison) && comparison == COMPARE_LT;
 #else
-    return GetOldestActiveTransactionId();
+    std::int16_t strategy;
+    return get_ordering_op_properties(less, family, type, &strategy) && strategy == BTLessStrategyNumber;
 #endif
 }
 

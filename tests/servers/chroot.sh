@@ -32,7 +32,7 @@ install_chroot() {
     mirror=$(mirror)
     [ -n "$mirror" ] || cannot "apt has no mirror of Debian to take $suite from"
     [ -x /usr/sbin/debootstrap ] || cannot "debootstrap is not installed; run: make deps"
-    /usr/lib/apt/apt-helper download-file "$mirror/dists/$suite/Release" "$servers/Release.$major" >/dev/null 2>&1 ||
+    /usr/lib/apt/apt-helper -o Acquire::Retries=3 download-file "$mirror/dists/$suite/Release" "$servers/Release.$major" >/dev/null 2>&1 ||
         cannot "$mirror has no $suite, or does not answer"
     rm -f "$servers/Release.$major"
     eval "$(apt-config shell proxy Acquire::http::Proxy)"
@@ -111,14 +111,13 @@ command=${1:-} major=${2:-}
 root=$servers/$major log=$servers/$major.log
 
 if [ "$(id -u)" != 0 ]; then
-    { [ "$command" = install ] && [ "$(cat "$root/.topk-recipe" 2>/dev/null)" = "$recipe" ]; } && exit 0
     command -v sudo >/dev/null && sudo -n true 2>/dev/null || cannot "a chroot needs root, or sudo without a password"
     exec sudo TOPK_SERVERS="$servers" "$here/chroot.sh" "$@"
 fi
 case $command in
     install)
+        unshare --mount true 2>/dev/null || cannot "this machine gives root no mount namespace (a container without CAP_SYS_ADMIN)"
         [ "$(cat "$root/.topk-recipe" 2>/dev/null)" != "$recipe" ] || exit 0
-        unshare --mount true 2>/dev/null || cannot "this machine gives no mount namespace to root (a container without CAP_SYS_ADMIN)"
         mkdir -p "$servers"
         exec flock "$servers/$major.lock" unshare --mount "$here/chroot.sh" install-inside "$major" ;;
     install-inside)

@@ -29,8 +29,11 @@ int option_k(Relation index) {
 }
 
 extern "C" bytea* topk_options(Datum options, bool validate) {
-    static const relopt_parse_elt kElements[] = {{"k", RELOPT_TYPE_INT, offsetof(Options, k)}};
-    return static_cast<bytea*>(build_reloptions(options, validate, options_kind, sizeof(Options), kElements, 1));
+    relopt_parse_elt element = {};
+    element.optname = "k";
+    element.opttype = RELOPT_TYPE_INT;
+    element.offset = offsetof(Options, k);
+    return static_cast<bytea*>(build_reloptions(options, validate, options_kind, sizeof(Options), &element, 1));
 }
 
 TOPK_SQL_FUNCTION(topk_index_handler) {

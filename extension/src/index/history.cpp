@@ -28,10 +28,12 @@ RunningTransactions running_for(SnapshotData* snapshot) {
     // xmax is at most the next transaction id, which full_xid takes as it is.
     running.xmax = full_xid(snapshot->xmax);
     running.complete = !snapshot->suboverflowed;
-    auto* listed = static_cast<std::uint64_t*>(palloc((snapshot->xcnt + static_cast<std::size_t>(std::max(snapshot->subxcnt, 0)) + 1) * sizeof(std::uint64_t)));
+    // A copied snapshot that overflowed keeps the count of its subtransactions without the array.
+    const std::size_t nested = snapshot->subxip ? static_cast<std::size_t>(std::max(snapshot->subxcnt, 0)) : 0;
+    auto* listed = static_cast<std::uint64_t*>(palloc((snapshot->xcnt + nested + 1) * sizeof(std::uint64_t)));
     std::size_t count = 0;
     for (std::uint32_t i = 0; i < snapshot->xcnt; ++i) listed[count++] = full_xid(snapshot->xip[i]);
-    for (std::int32_t i = 0; i < snapshot->subxcnt; ++i) listed[count++] = full_xid(snapshot->subxip[i]);
+    for (std::size_t i = 0; i < nested; ++i) listed[count++] = full_xid(snapshot->subxip[i]);
     running.listed = {listed, count};
     return running;
 }

@@ -10,13 +10,13 @@ namespace {
 
 constexpr int kMaxValue = 64;             // bytes of one tie-breaker
 constexpr std::size_t kMaxKeyData = 256;  // bytes of all
+constexpr Oid kPosixCollation = 951;      // has no symbol in PostgreSQL 18
 
 /// True if core's btree compares the column as support function 1 does, so that its fast comparators can be used.
 bool has_core_order(Relation index, int column, Oid less) {
     Oid family, type;
-    std::int16_t strategy;
-    if (!OidIsValid(less) || !get_ordering_op_properties(less, &family, &type, &strategy)) return false;
-    return strategy == BTLessStrategyNumber && type == index->rd_opcintype[column] &&
+    if (!OidIsValid(less) || !find_less_family(less, &family, &type)) return false;
+    return type == index->rd_opcintype[column] &&
            get_opfamily_proc(family, type, type, BTORDER_PROC) == index_getprocid(index, static_cast<AttrNumber>(column + 1), kOrderProc);
 }
 
@@ -35,7 +35,7 @@ bool default_collation_is_c() {
 /// True if the collation surely compares bytes. (Core's own test needs ICU's headers.)
 bool compares_bytes(Oid collation) {
     if (collation == DEFAULT_COLLATION_OID) return default_collation_is_c();
-    return collation == C_COLLATION_OID || collation == POSIX_COLLATION_OID;
+    return collation == C_COLLATION_OID || collation == kPosixCollation;
 }
 
 void setup_order(OpenIndex& index, int key) {

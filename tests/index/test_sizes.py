@@ -1,0 +1,93 @@
+"""Many rows, long names, many groups: exact, and without reading the heap where that is promised."""
+import contextlib
+import time
+
+import pytest
+import settings
+from database import Database
+
+pytestmark = pytest.mark.skipif(settings.METHOD != "topk", reason="what an index of another method does is not promised")
+OFF = "SET enable_seqscan = off; SET enable_sort = off; SET enable_bitmapscan = off; "
+
+
+@pytest.fixture
+def database(start):
+    return Database(start(autovacuum="off", max_wal_size="4GB"))
+
+
+def scans(database, table):
+    """How often the table was read as a whole and its primary key was: what the fallback would do."""
+    return database.query("SELECT seq_scan + coalesce((SELECT sum(idx_scan) FROM pg_stat_user_indexes i WHERE i.relid = t.relid AND indexrelname LIKE '%%_pkey'), 0) "
+                          "FROM pg_stat_user_tables t WHERE relname = %s", table)[0][0]
+
+
+def timed(database, sql):
+    """The rows and the milliseconds of the faster of two executions on one connection."""
+    best = None
+    with contextlib.closing(database.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(OFF)
+        for _ in range(2):
+            started = time.monotonic()
+            cursor.execute(sql)
+            rows = [row[0] for row in cursor.fetchall()]
+            best = min(best or 1e9, (time.monotonic() - started) * 1000)
+    return rows, best
+
+
+def ask(database, table, query):
+    """The list, its time, and whether anything but the index was scanned for it. A session's counts are published when it ends."""
+    before = scans(database, table)
+    rows, milliseconds = timed(database, query)
+    return rows, milliseconds, scans(database, table) != before
+
+
+def test_flat_scores(database):
+    """A million rows of one group, all with one view: ties must not push a query into the fallback."""
+    rows = int(1_000_000 * settings.SIZE)
+    database.execute("CREATE TABLE flat (g int, id text COLLATE \"C\", views bigint, PRIMARY KEY (g, id));"
+                     "CREATE INDEX flat_top ON flat USING topk (g, views DESC, id)")
+    # Scattered, so that the best arrive at any time
+    database.execute(f"INSERT INTO flat SELECT 1, 'vid_' || lpad((n * 7919 % {rows})::text, 7, '0'), 1 FROM generate_series(0, {rows} - 1) n ON CONFLICT DO NOTHING")
+    database.execute("VACUUM ANALYZE flat")
+    query = "SELECT id FROM flat WHERE g = 1 ORDER BY views DESC, id LIMIT 100"
+    for moment in ("inserted", "rebuilt"):
+        found, milliseconds, fell_back = ask(database, "flat", query)
+        assert found == [f"vid_{n:07d}" for n in range(100)]
+        print(f"{moment}: {rows} rows, top 100 in {milliseconds:.2f} ms, fallback: {fell_back}")
+        assert not fell_back
+        database.execute("REINDEX INDEX flat_top")
+    database.execute("SELECT topk.index_check('flat_top')")
+
+
+def test_long_common_prefixes(database):
+    """Ids of 200 bytes that agree in the first 100: longer than what an entry stores of them."""
+    rows = int(200_000 * settings.SIZE)
+    database.execute("CREATE TABLE long (g int, id text COLLATE \"C\", views bigint, PRIMARY KEY (g, id));"
+                     "CREATE INDEX long_top ON long USING topk (g, views DESC, id) WITH (k = 100)")
+    for views, expected_top in (("1", "flat"), ("1 + n % 1000", "spread")):
+        database.execute("TRUNCATE long")
+        database.execute(f"INSERT INTO long SELECT 1, repeat('p', 100) || lpad((n * 7919 % {rows})::text, 7, '0') || repeat('s', 93), {views} "
+                         f"FROM generate_series(0, {rows} - 1) n ON CONFLICT DO NOTHING")
+        found, milliseconds, fell_back = ask(database, "long", "SELECT id FROM long WHERE g = 1 ORDER BY views DESC, id LIMIT 100")
+        expected = [row for row, in database.query("SET enable_indexscan = off; SELECT id FROM long WHERE g = 1 ORDER BY views DESC, id LIMIT 100")]
+        assert found == expected
+        print(f"{expected_top} scores: {rows} rows, top 100 in {milliseconds:.2f} ms, fallback: {fell_back}")
+        database.execute("SELECT topk.index_check('long_top')")
+
+
+def test_many_groups(database):
+    groups = int(1_000_000 * settings.SIZE)
+    database.execute("CREATE TABLE many (g bigint, id int, views int)")
+    database.execute(f"INSERT INTO many SELECT n % {groups}, n, n % 977 FROM generate_series(0, {groups} * 10 - 1) n")
+    database.execute("VACUUM ANALYZE many")
+    started = time.monotonic()
+    database.execute("SET statement_timeout = '600s'; CREATE INDEX many_top ON many USING topk (g, views DESC, id) WITH (k = 10)")
+    built = time.monotonic() - started
+    for group in (0, groups // 2, groups - 1):
+        found, milliseconds, fell_back = ask(database, "many", f"SELECT id FROM many WHERE g = {group} ORDER BY views DESC, id LIMIT 10")
+        assert found == sorted((group + groups * n for n in range(10)), key=lambda id: (-(id % 977), id)) and not fell_back
+    sizes = database.query("SELECT pg_size_pretty(pg_relation_size('many_top')), pg_size_pretty(pg_relation_size('many'))")[0]
+    print(f"{groups} groups of 10 rows: built in {built:.1f} s, lookup {milliseconds:.2f} ms, index {sizes[0]}, table {sizes[1]}, {database.query('''SELECT * FROM topk.index_stats('many_top')''')[0]}")
+    # Absent groups are empty lists, without a scan of the table
+    found, _, fell_back = ask(database, "many", "SELECT id FROM many WHERE g = -1 ORDER BY views DESC, id LIMIT 10")
+    assert found == [] and not fell_back
