@@ -111,8 +111,8 @@ def report_upserts(report, where, figures):
 def report_reads(report, where, title, figures):
     report.line(f"  reads, {title}: ms, median (min q1 q3 max) over {len(next(iter(figures.values())))} rounds")
     for (arm, length), rounds in sorted(figures.items(), key=lambda item: (item[0][1], ARMS.index(item[0][0]))):
-        p50, p99 = (spread([pair[place] for pair in rounds], "{:.3f}") for place in (0, 1))
-        report.line(f"    top-{length:<5} {LABELS[arm]:16} p50 {p50}, p99 {p99}")
+        p50, p99, spent = (spread([figure[place] for figure in rounds], "{:.3f}") for place in range(3))
+        report.line(f"    top-{length:<5} {LABELS[arm]:16} p50 {p50}, p99 {p99}, processor {spent}")
     if where.bars and ("topk", 100) in figures and ("btree", 100) in figures:
         p50, p99 = ({arm: statistics.median(r[place] for r in figures[arm, 100]) for arm in ("btree", "topk")} for place in (0, 1))
         report.bar(where, f"top-100 {title}, p50 in ms", p50["topk"], p50["btree"], "{:.3f}")

@@ -94,7 +94,7 @@ def upserts(session, warm_up, measured):
 
 
 def reads(session, arms, rounds, queries, writing_batches=0):
-    """{(arm, length): [(p50, p99) a round]} in milliseconds; beside a session that upserts without a pause, if asked."""
+    """{(arm, length): [(p50, p99, the backend's processor time a query) a round]} in milliseconds; beside a session that upserts without a pause, if asked."""
     tables = session.tables
     figures = {(arm, length): [] for arm in arms for length in LENGTHS}
     with session.cursor() as reader, session.cursor() as writer:
@@ -109,8 +109,10 @@ def reads(session, arms, rounds, queries, writing_batches=0):
                     for length in session.shuffled(LENGTHS):
                         for _ in range(5):
                             tables.read(reader, arm, length)
+                        spent = processor_ms(reader.connection.info.backend_pid)
                         times = [tables.read(reader, arm, length)[0] for _ in range(queries)]
-                        figures[arm, length].append((percentile(times, 0.5), percentile(times, 0.99)))
+                        spent = processor_ms(reader.connection.info.backend_pid) - spent
+                        figures[arm, length].append((percentile(times, 0.5), percentile(times, 0.99), spent / queries))
     return figures
 
 
