@@ -7,6 +7,9 @@ import threading
 import time
 
 LENGTHS = (100, 1000)
+# Beside a writer: without pauses a round would be over within one batch, before any of its dead versions are in the way.
+PAUSE_SECONDS = 0.005
+BATCHES_BEFORE = 3
 
 
 def percentile(values, share):
@@ -34,6 +37,10 @@ class Background:
     def __enter__(self):
         self.thread.start()
         return self
+
+    def wait_for(self, steps):
+        while self.steps < steps and not self.failure:
+            time.sleep(0.01)
 
     def __exit__(self, kind, error, trace):
         self.stopped.set()
@@ -105,12 +112,18 @@ def reads(session, arms, rounds, queries, writing_batches=0):
                 def write(stopped, step, arm=arm, first=first):
                     tables.upsert(writer, arm, (first + step) % writing_batches)
 
-                with Background(write) if writing_batches else contextlib.nullcontext():
+                with Background(write) if writing_batches else contextlib.nullcontext() as writes:
+                    if writes:
+                        writes.wait_for(BATCHES_BEFORE)
                     for length in session.shuffled(LENGTHS):
                         for _ in range(5):
                             tables.read(reader, arm, length)
+                        times = []
                         spent = processor_ms(reader.connection.info.backend_pid)
-                        times = [tables.read(reader, arm, length)[0] for _ in range(queries)]
+                        for _ in range(queries):
+                            times.append(tables.read(reader, arm, length)[0])
+                            if writes:
+                                time.sleep(PAUSE_SECONDS)
                         spent = processor_ms(reader.connection.info.backend_pid) - spent
                         figures[arm, length].append((percentile(times, 0.5), percentile(times, 0.99), spent / queries))
     return figures
