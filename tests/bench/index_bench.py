@@ -280,7 +280,8 @@ def main():
         report.line(f"topk index: (a) primary key only, (b) and a btree, (c) and a topk index, on (window_start, views DESC, video_id)\n"
                     f"machine   {machine()}\n"
                     f"load      batches of {args.keys:,} ids, Zipf 1.0; {args.warm_up} to warm up, {args.batches} measured; "
-                    f"reads {args.rounds} rounds of {args.queries}; seed {args.seed}\ncommand   tests/bench/run.sh index {shlex.join(sys.argv[1:])}".rstrip())
+                    f"reads {args.rounds} rounds of {args.queries}; seed {args.seed}\n"
+                    f"command   tests/bench/run.sh index {shlex.join(sys.argv[1:])}".rstrip())
         for major in args.majors:
             try:
                 measure_major(report, major, args)

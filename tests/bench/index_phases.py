@@ -101,7 +101,10 @@ def upserts(session, warm_up, measured):
 
 
 def reads(session, arms, rounds, queries, writing_batches=0):
-    """{(arm, length): [(p50, p99, the backend's processor time a query) a round]} in milliseconds; beside a session that upserts without a pause, if asked."""
+    """{(arm, length): [(p50, p99, the backend's processor time a query) a round]} in milliseconds.
+
+    With writing_batches, beside a session that upserts these without a pause.
+    """
     tables = session.tables
     figures = {(arm, length): [] for arm in arms for length in LENGTHS}
     with session.cursor() as reader, session.cursor() as writer:
