@@ -38,11 +38,14 @@ class Session:
 
 
 class Storm:
-    """`connect()` opens a session to write with, `connect_reader()` one to read with: elsewhere, if it is a standby."""
+    """`connect()` opens a session to write with, `connect_reader()` one to read with: elsewhere, if it is a standby.
 
-    def __init__(self, connect, seed, method="topk", shapes=SHAPES, connect_reader=None, two_phase=True):
+    index_check: off where only a wrong list may end the run.
+    """
+
+    def __init__(self, connect, seed, method="topk", shapes=SHAPES, connect_reader=None, index_check=True):
         self.connect, self.connect_reader, self.on_standby = connect, connect_reader or connect, connect_reader is not None
-        self.seed, self.method, self.shapes, self.two_phase = seed, method, shapes, two_phase
+        self.seed, self.method, self.shapes, self.index_check = seed, method, shapes, index_check
         self.progress = Progress()
         self.numbers = itertools.count()
         self.prepared = collections.deque()
