@@ -14,7 +14,7 @@ class Maintainer:
         self.operations = [self.reindex_concurrently, self.replace_index] if waits else [
             self.vacuum, self.vacuum, self.vacuum_thoroughly, self.vacuum_full, self.reindex, self.reindex, self.reindex_table, self.build_twice, self.analyze]
         if storm.method == "topk" and not waits:
-            self.operations += [self.refill, self.refill, self.check]
+            self.operations += [self.refill, self.refill] + [self.check] * storm.index_check
 
     def maintain(self):
         operation, shape = self.rng.choice(self.operations), self.storm.some_shape(self.rng)

@@ -7,6 +7,7 @@ import collections
 import itertools
 import random
 import threading
+import time
 
 import psycopg2
 from psycopg2 import errors
@@ -38,11 +39,14 @@ class Session:
 
 
 class Storm:
-    """`connect()` opens a session to write with, `connect_reader()` one to read with: elsewhere, if it is a standby."""
+    """`connect()` opens a session to write with, `connect_reader()` one to read with: elsewhere, if it is a standby.
 
-    def __init__(self, connect, seed, method="topk", shapes=SHAPES, connect_reader=None, two_phase=True):
+    index_check: off where only a wrong list may end the run.
+    """
+
+    def __init__(self, connect, seed, method="topk", shapes=SHAPES, connect_reader=None, index_check=True):
         self.connect, self.connect_reader, self.on_standby = connect, connect_reader or connect, connect_reader is not None
-        self.seed, self.method, self.shapes, self.two_phase = seed, method, shapes, two_phase
+        self.seed, self.method, self.shapes, self.index_check = seed, method, shapes, index_check
         self.progress = Progress()
         self.numbers = itertools.count()
         self.prepared = collections.deque()
@@ -113,16 +117,22 @@ class Storm:
     def stop(self):
         self.stopping = True
         self.progress.end()
-        for thread in self.threads:
-            thread.join(90)
+        deadline = time.monotonic() + 90
+        while any(thread.is_alive() for thread in self.threads) and time.monotonic() < deadline:
+            self._finish_prepared()  # somebody may be waiting for their locks
+            for thread in self.threads:
+                thread.join(0.1)
         hanging = [thread.name for thread in self.threads if thread.is_alive()]
         self.threads = []
-        if not self.broken_is_fine and not self.failure:
+        self._finish_prepared()
+        assert not hanging, f"sessions do not end: {hanging}"
+
+    def _finish_prepared(self):
+        if self.prepared and not self.broken_is_fine and not self.failure:
             session = Session("end", self.connect())
             while self.prepared:
                 session.execute(f"COMMIT PREPARED '{self.prepared.popleft()}'")
             session.connection.close()
-        assert not hanging, f"sessions do not end: {hanging}"
 
     def summary(self):
         return ", ".join(f"{kind}: {count}" for kind, count in sorted(self.progress.counts.items()))

@@ -72,7 +72,7 @@ def test_scenario(variant, variants, start):
 @pytest.mark.parametrize("variant", SCENARIOS)
 def test_storm_finds(variant, variants, start, major):
     database = Database(start(library=variants[variant]))
-    storm = Storm(database.connect, f"{settings.SEED}/{major}/{variant}")
+    storm = Storm(database.connect, f"{settings.SEED}/{major}/{variant}", index_check=False)
     storm.create()
     with pytest.raises(Mismatch):
         storm.run(settings.CONTROL_READERS, limit=60 + settings.CONTROL_READERS)

@@ -56,9 +56,6 @@ def damage(path, rng, kind, how):
         page, what = bytes(PAGE), "zeroed"
     elif how == "whole page":
         page, what = rng.randbytes(PAGE), "random"
-    elif how == "swapped":
-        other = rng.choice([n for n in range(len(content) // PAGE) if n != number])
-        page, what = bytes(content[other * PAGE:(other + 1) * PAGE]), f"a copy of block {other}"
     else:
         length = {"byte": 1, "word": 4, "piece": 100}[how]
         start = rng.choice([rng.randrange(PAGE - length), rng.randrange(300), PAGE - 96 + rng.randrange(90)])
@@ -130,7 +127,7 @@ def test_damaged_pages(start, major):
     server.stop()
     if major >= 18:  # on by default, and then core finds the damage first
         servers.run(*server._command(f"{server.installation.paths()['bindir']}/pg_checksums", "--disable", "--no-sync", "-D", server.data))
-    kinds, ways = ("meta", "node", "bucket", "head", "group"), ("byte", "word", "piece", "whole page", "zeroed", "swapped", "byte", "truncated")
+    kinds, ways = ("meta", "node", "bucket", "head", "group"), ("byte", "word", "piece", "whole page", "zeroed", "byte", "truncated")
     done = {each.name: damage(paths[each.name], rng, kinds[number % len(kinds)], ways[number // len(kinds) % len(ways)]) for number, each in enumerate(shapes)}
     server.start()
     refused = 0

@@ -32,7 +32,7 @@ class Writer:
 
     def finish(self):
         ending = self.rng.choices(["commit", "rollback", "prepare"], [82, 16, 2])[0]
-        if ending == "prepare" and self.storm.two_phase:
+        if ending == "prepare":
             name = self.storm.new_name()
             self.session.execute(f"PREPARE TRANSACTION '{name}'")
             self.storm.prepared.append(name)
