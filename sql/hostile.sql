@@ -59,13 +59,13 @@ SET ROLE regress_topk_mallory;
 ALTER TABLE m.e_hour SET SCHEMA aside;
 RESET ROLE;
 SELECT * FROM topk('all_time', counter => 'e');
--- Rows are not left out of a list in silence.
+-- Where row-level security applies to the reader, the list is of the rows it shows: none of the hours here.
 SET ROLE regress_topk_mallory;
-ALTER TABLE m.e_all_time_rollup ENABLE ROW LEVEL SECURITY;
+ALTER TABLE aside.e_hour ENABLE ROW LEVEL SECURITY;
 SELECT topk.grant_access('pg_monitor', 'read', 'e');
 GRANT USAGE ON SCHEMA aside TO PUBLIC;
 SET ROLE pg_monitor;
-SELECT t.error($$SELECT * FROM topk('all_time', counter => 'e')$$);
+SELECT * FROM topk('all_time', counter => 'e');
 
 -- A trigger cannot flush while a flush runs (here it renamed a table before, which frees plans), nor claim what is being flushed.
 SET ROLE regress_topk_mallory;

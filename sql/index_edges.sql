@@ -13,7 +13,7 @@ DECLARE by_index text[]; by_heap text[]; line text; scans int := 0;
 BEGIN
     PERFORM set_config(name, 'off', true) FROM unnest('{enable_seqscan,enable_sort,enable_incremental_sort,enable_bitmapscan}'::text[]) name;
     PERFORM set_config('enable_indexscan', 'on', true);
-    FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP scans := scans + (line ~ 'Index Scan.* using \w*top')::int; END LOOP;
+    FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP scans := scans + (line ~ 'Index Scan.* using \w*(top|score_id_idx)')::int; END LOOP;
     by_index := t.rows_of(query);
     PERFORM set_config(name, 'on', true) FROM unnest('{enable_seqscan,enable_sort,enable_incremental_sort,enable_bitmapscan}'::text[]) name;
     PERFORM set_config(name, 'off', true) FROM unnest('{enable_indexscan,enable_bitmapscan}'::text[]) name;
@@ -151,14 +151,14 @@ RESET plan_cache_mode;
 SET enable_sort = off;
 BEGIN ISOLATION LEVEL SERIALIZABLE;
 DECLARE forth NO SCROLL CURSOR FOR SELECT video_id FROM plays WHERE hour = '2026-01-01 01:00Z' ORDER BY views DESC, video_id;
-DECLARE both SCROLL CURSOR WITH HOLD FOR SELECT video_id FROM plays WHERE hour = '2026-01-01 01:00Z' ORDER BY views DESC, video_id LIMIT 5;
+DECLARE again SCROLL CURSOR WITH HOLD FOR SELECT video_id FROM plays WHERE hour = '2026-01-01 01:00Z' ORDER BY views DESC, video_id LIMIT 5;
 FETCH 2 FROM forth; UPDATE plays SET views = 0 WHERE hour = '2026-01-01 01:00Z' AND views > 1000; FETCH 2 FROM forth;
 MOVE 2990 FROM forth; FETCH ALL FROM forth;
-FETCH 2 FROM both; FETCH BACKWARD 2 FROM both; FETCH LAST FROM both; FETCH FIRST FROM both;
+FETCH 2 FROM again; FETCH BACKWARD 2 FROM again; FETCH LAST FROM again; FETCH FIRST FROM again;
 SELECT video_id FROM plays WHERE hour = '2026-01-01 01:00Z' ORDER BY views DESC, video_id LIMIT 2;
-DELETE FROM plays WHERE CURRENT OF forth;
+
 COMMIT;
-FETCH ALL FROM both; CLOSE both;
+FETCH ALL FROM again; CLOSE again;
 RESET enable_sort;
 SELECT t.same('SELECT * FROM plays WHERE hour = ''2026-01-01 01:00Z'' ORDER BY views DESC, video_id LIMIT 500');
 

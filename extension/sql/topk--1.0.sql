@@ -280,7 +280,7 @@ BEGIN
     EXECUTE pg_catalog.format('CREATE TABLE %I.%I (window_start pg_catalog.timestamptz NOT NULL, video_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
         views pg_catalog.int8 NOT NULL CHECK (views OPERATOR(pg_catalog.>) 0), PRIMARY KEY (window_start, video_id)) PARTITION BY RANGE (window_start)',
         home, hours);
-    EXECUTE pg_catalog.format('CREATE INDEX ON %I.%I (window_start, views DESC, video_id)', home, hours);
+    EXECUTE pg_catalog.format('CREATE INDEX ON %I.%I USING topk (window_start, views DESC, video_id)', home, hours);
     EXECUTE pg_catalog.format('COMMENT ON TABLE %I.%I IS %L', home, hours,
         pg_catalog.format('views of counter %I by hour and video; one partition a local day', name));
 

@@ -55,6 +55,14 @@ inline IndexScanDesc begin_index_scan(Relation table, Relation index, SnapshotDa
 #endif
 }
 
+inline Oid primary_key_index(Relation table) {
+#if PG_VERSION_NUM >= 180000
+    return RelationGetPrimaryKeyIndex(table, false);
+#else
+    return RelationGetPrimaryKeyIndex(table);
+#endif
+}
+
 /// The btree family in which an operator is "less than"; false if it is in none.
 inline bool find_less_family(Oid less, Oid* family, Oid* type) {
 #if PG_VERSION_NUM >= 180000

@@ -1,6 +1,8 @@
 // Registry lookup and access checks.
 #include "counter.h"
 
+#include "registry_rows.h"
+
 namespace topk {
 
 namespace {
@@ -8,6 +10,34 @@ namespace {
 Statement find_statement = {
     "SELECT time_zone, sealed_through, hour_table::oid, late_table::oid, day_rollup::oid, month_rollup::oid, all_time_rollup::oid"
     " FROM topk.counter_data WHERE name = $1"};
+
+/// The registry's row by SQL, in a fresh snapshot.
+bool query_counter(const char* name, Counter* counter) {
+    std::uint64_t found = 0;
+    as_user(extension_owner(), [&] { found = run(find_statement, {text_value(name)}, Snapshot::kFresh); });
+    if (found == 0) return false;
+    counter->time_zone = text_cell(0, 1);
+    counter->sealed_through = DatumGetTimestampTz(cell(0, 2).value);
+    counter->hour_table = DatumGetObjectId(cell(0, 3).value);
+    counter->late_table = DatumGetObjectId(cell(0, 4).value);
+    for (int i = 0; i < kRollups; ++i) counter->rollups[i] = DatumGetObjectId(cell(0, 5 + i).value);
+    return true;
+}
+
+/// The same straight from the table, in the caller's snapshot: topk() is asked often.
+bool read_counter(const char* name, Counter* counter) {
+    return read_registry_row("counter_data", {text_key(1, name)}, [&](HeapTuple tuple, TupleDesc desc) {
+        const auto column = [&](const char* column_name) { return registry_value(tuple, desc, column_name); };
+        counter->time_zone = TextDatumGetCString(column("time_zone"));
+        counter->sealed_through = DatumGetTimestampTz(column("sealed_through"));
+        counter->hour_table = DatumGetObjectId(column("hour_table"));
+        counter->late_table = DatumGetObjectId(column("late_table"));
+        counter->rollups[kDayRollup] = DatumGetObjectId(column("day_rollup"));
+        counter->rollups[kMonthRollup] = DatumGetObjectId(column("month_rollup"));
+        counter->rollups[kAllTimeRollup] = DatumGetObjectId(column("all_time_rollup"));
+        return true;
+    });
+}
 
 // The role is compared here and not in has_privs_of_role so that one round trip answers.
 Statement access_statement = {
@@ -33,18 +63,12 @@ Oid relation_owner(Oid relation) {
 }
 
 Counter find_counter(const char* name, Snapshot snapshot) {
-    std::uint64_t found = 0;
-    as_user(extension_owner(), [&] { found = run(find_statement, {text_value(name)}, snapshot); });
-    if (found == 0)
+    Counter counter = {};
+    const bool found = snapshot == Snapshot::kCaller ? read_counter(name, &counter) : query_counter(name, &counter);
+    if (!found)
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("counter \"%s\" does not exist", name),
                         errhint("Create it with topk.create_counter.")));
-    Counter counter;
     counter.name = pstrdup(name);
-    counter.time_zone = text_cell(0, 1);
-    counter.sealed_through = DatumGetTimestampTz(cell(0, 2).value);
-    counter.hour_table = DatumGetObjectId(cell(0, 3).value);
-    counter.late_table = DatumGetObjectId(cell(0, 4).value);
-    for (int i = 0; i < kRollups; ++i) counter.rollups[i] = DatumGetObjectId(cell(0, 5 + i).value);
     counter.owner = relation_owner(counter.hour_table);
     if (!OidIsValid(counter.owner))
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("the hour table of counter \"%s\" was dropped", name),

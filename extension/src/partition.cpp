@@ -4,6 +4,7 @@
 #include "arguments.h"
 #include "calendar.h"
 #include "counter_lock.h"
+#include "hour_list.h"
 
 namespace topk {
 
@@ -77,33 +78,10 @@ ArrayType* instants(Hours hours, TimestampTz Hour::*member) {
     return construct_array(values, static_cast<int>(hours.size()), TIMESTAMPTZOID, sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
 }
 
-/// has_partition with the owner's rights, since building a partition key runs functions in it.
-bool finds_partition(const Counter& counter, TimestampTz start) {
-    Relation table = try_table_open(counter.hour_table, AccessShareLock);
-    if (table == nullptr) refuse_dropped(counter);
-    const PartitionKey key = RelationGetPartitionKey(table);
-    if (key == nullptr || key->strategy != PARTITION_STRATEGY_RANGE || key->partnatts != 1 || key->parttypid[0] != TIMESTAMPTZOID)
-        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                        errmsg("the hour table of counter \"%s\" is not partitioned by range of a timestamp with time zone", counter.name),
-                        errhint("Remove the counter with topk.drop_counter, and make it with topk.create_counter.")));
-    const PartitionBoundInfo bounds = RelationGetPartitionDesc(table, true)->boundinfo;
-    bool found = false;
-    if (bounds != nullptr) {
-        Datum value = TimestampTzGetDatum(start);
-        bool equal;
-        const int bound = partition_range_datum_bsearch(key->partsupfunc, key->partcollation, bounds, 1, &value, &equal);
-        found = bounds->indexes[bound + 1] >= 0;
-    }
-    table_close(table, NoLock);
-    return found;
-}
-
 }  // namespace
 
 bool has_partition(const Counter& counter, TimestampTz start) {
-    bool found = false;
-    as_user(counter.owner, [&] { found = finds_partition(counter, start); });
-    return found;
+    return OidIsValid(partition_at(counter, start));
 }
 
 void create_partition(const Counter& counter, TimestampTz start) {

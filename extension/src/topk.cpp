@@ -1,9 +1,11 @@
 // topk(span, k, at, counter): the k greatest of a window, views descending, then video id bytewise.
 // Read-only, in the caller's snapshot. The caller needs SELECT on every table; the reading is then done with their owner's
-// rights, so that nothing the owner attached to them (a rule, an index expression, a policy) runs with the caller's.
-// The hour is read in order from its partition's btree; coarser windows add up roll-up, hours and late views.
+// rights, so that nothing the owner attached to them (a rule, an index expression) runs with the caller's; but where row-level security applies
+// to the caller, with the caller's, so that the list is of the rows the policies show.
+// The hour is read from its partition's topk index without SQL; coarser windows add up roll-up, hours and late views.
 #include "arguments.h"
 #include "counter.h"
+#include "hour_list.h"
 #include "hours.h"
 
 namespace topk {
@@ -55,17 +57,41 @@ TopkArguments read_topk_arguments(FunctionCallInfo fcinfo) {
     return arguments;
 }
 
-/// The name of a table that the current user may read. Failure: 42501; 0A000 where a policy would hide rows.
-const char* readable(const Counter& counter, Oid table) {
-    const char* name = table_name(counter, table);
+/// Raises 42501 unless the current user may read the table.
+void require_readable(Oid table) {
     const Oid schema = get_rel_namespace(table);
     const Oid user = GetUserId();
     if (!has_schema_usage(schema, user)) aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_SCHEMA, get_namespace_name(schema));
     if (pg_class_aclcheck(table, user, ACL_SELECT) != ACLCHECK_OK) aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(table));
-    if (check_enable_rls(table, user, true) == RLS_ENABLED)
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("table %s has row-level security", name),
-                        errdetail("A list of some of the rows would not be what it says.")));
+}
+
+/// The name of a table that the current user may read.
+const char* readable(const Counter& counter, Oid table) {
+    const char* name = table_name(counter, table);
+    require_readable(table);
     return name;
+}
+
+bool has_policies(Oid table, Oid user) {
+    return check_enable_rls(table, user, true) == RLS_ENABLED;
+}
+
+/// True if row-level security on any of the counter's tables applies to the role.
+bool has_policies(const Counter& counter, Oid user) {
+    return has_policies(counter.hour_table, user) || has_policies(counter.late_table, user) ||
+           std::any_of(std::begin(counter.rollups), std::end(counter.rollups), [&](Oid table) { return has_policies(table, user); });
+}
+
+/// The role to read as: the owner, or the caller where policies apply to it. Where they apply only to the owner (FORCE), the caller
+/// may see every row, but nothing of the owner's may run with the rights of such a caller.
+Oid reader_of(const Counter& counter) {
+    if (has_policies(counter, GetUserId())) return GetUserId();
+    if (has_policies(counter, counter.owner))
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("row-level security is forced on the owner of counter \"%s\"", counter.name),
+                        errdetail("Lists are read with the owner's rights; the policies would leave rows out."),
+                        errhint("Use ALTER TABLE ... NO FORCE ROW LEVEL SECURITY, or ask as a role to which the policies apply.")));
+    return counter.owner;
 }
 
 /// Runs a query on the counter's tables; its values are known when it is planned, so that partitions are pruned then.
@@ -77,13 +103,13 @@ void read_list(const Counter& counter, const char* sql, std::initializer_list<Ar
         types[count] = argument.type;
         values[count++] = argument.value;
     }
-    as_user(counter.owner, [&] {
+    as_user(reader_of(counter), [&] {
         const int code = SPI_execute_with_args(sql, static_cast<int>(count), types.data(), values.data(), nullptr, true, 0);
         if (code != SPI_OK_SELECT) elog(ERROR, "could not read a list: %s", SPI_result_code_string(code));
     });
 }
 
-/// Top k of one hour: an index scan that stops after k.
+/// Top k of one hour by SQL: an index scan that stops after k, if there is an index.
 void read_hour(const Counter& counter, TimestampTz start, std::int32_t k) {
     read_list(counter,
               psprintf("SELECT video_id, views FROM %s WHERE window_start = $1 ORDER BY views DESC, video_id LIMIT $2",
@@ -151,12 +177,36 @@ void put_ranked(const ReturnSetInfo* result) {
     }
 }
 
+void put_list(const ReturnSetInfo* result, std::span<const Ranked> list) {
+    std::int64_t rank = 0;
+    for (const Ranked& row : list) {
+        Datum values[3] = {Int64GetDatum(++rank), CStringGetTextDatum(row.video_id), Int64GetDatum(row.views)};
+        bool nulls[3] = {};
+        tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+    }
+}
+
+/// Answers from the hour's topk index, if the question is for an hour, there is one, and every row is the caller's to see.
+bool answer_from_index(const TopkArguments& arguments, const ReturnSetInfo* result) {
+    if (strcmp(arguments.span, "hour") != 0) return false;
+    const Counter counter = find_counter(arguments.counter, Snapshot::kCaller);
+    require_readable(counter.hour_table);
+    TimestampTz start;
+    std::span<Ranked> list;
+    if (has_policies(counter.hour_table, GetUserId()) || !stored_hour_at(counter, arguments.at, &start) ||
+        !read_hour_list(counter, start, arguments.k, &list))
+        return false;
+    put_list(result, list);
+    return true;
+}
+
 }  // namespace
 
 TOPK_SQL_FUNCTION(topk_topk) {
     const TopkArguments arguments = read_topk_arguments(fcinfo);
     InitMaterializedSRF(fcinfo, 0);
     const auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+    if (answer_from_index(arguments, result)) return 0;
     with_spi([&] {
         read_span(arguments);
         put_ranked(result);

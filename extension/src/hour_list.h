@@ -1,0 +1,23 @@
+// The list of one hour, straight from the topk index of its partition.
+#pragma once
+
+#include "counter.h"
+
+namespace topk {
+
+struct Ranked {
+    char* video_id;
+    std::int64_t views;
+};
+
+/// The partition of the hour table that holds the instant; InvalidOid if there is none.
+Oid partition_at(const Counter& counter, TimestampTz instant);
+
+/// The start of the stored hour that contains the instant, in the caller's snapshot; false if no hour is stored there.
+bool stored_hour_at(const Counter& counter, TimestampTz instant, TimestampTz* start);
+
+/// The k greatest of an hour: views descending, then video id bytewise. palloc'ed. False if the partition has no fitting topk index.
+/// Requires: an active snapshot, the caller's right to read the hour table checked, no row-level security.
+bool read_hour_list(const Counter& counter, TimestampTz start, std::int32_t k, std::span<Ranked>* list);
+
+}  // namespace topk
