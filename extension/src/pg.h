@@ -6,9 +6,9 @@
 // Before postgres.h, whose macros (printf, Min, Max, ...) the standard headers would not survive.
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <cmath>
 #include <initializer_list>
 #include <iterator>
 #include <new>
@@ -29,8 +29,8 @@ extern "C" {
 #include <access/itup.h>
 #include <access/multixact.h>
 #include <access/nbtree.h>
-#include <access/relscan.h>
 #include <access/reloptions.h>
+#include <access/relscan.h>
 #include <access/sysattr.h>
 #include <access/table.h>
 #include <access/tableam.h>

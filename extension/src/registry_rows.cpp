@@ -17,7 +17,8 @@ Datum registry_value(HeapTuple tuple, TupleDesc desc, const char* column) {
 Relation open_registry(const char* table) {
     const Oid oid = get_relname_relid(table, get_namespace_oid("topk", false));
     if (!OidIsValid(oid))
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table topk.%s does not exist", table), errhint("Run CREATE EXTENSION topk.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table topk.%s does not exist", table), errhint("Run CREATE EXTENSION topk.")));
     return table_open(oid, AccessShareLock);
 }
 

@@ -32,8 +32,8 @@ bool read_registry_row(const char* table, std::initializer_list<RowKey> keys, Vi
     std::array<ScanKeyData, 4> conditions;
     int count = 0;
     for (const RowKey& key : keys)
-        ScanKeyEntryInitialize(&conditions[static_cast<std::size_t>(count++)], 0, key.column, key.strategy, InvalidOid, key.collation, key.function,
-                               key.value);
+        ScanKeyEntryInitialize(&conditions[static_cast<std::size_t>(count++)], 0, key.column, key.strategy, InvalidOid, key.collation,
+                               key.function, key.value);
     Relation relation = open_registry(table);
     Relation index = index_open(primary_key_index(relation), AccessShareLock);
     SysScanDesc scan = systable_beginscan_ordered(relation, index, GetActiveSnapshot(), count, conditions.data());

@@ -1,8 +1,8 @@
 // topk(span, k, at, counter): the k greatest of a window, views descending, then video id bytewise.
 // Read-only, in the caller's snapshot. The caller needs SELECT on every table; the reading is then done with their owner's
-// rights, so that nothing the owner attached to them (a rule, an index expression) runs with the caller's; but where row-level security applies
-// to the caller, with the caller's, so that the list is of the rows the policies show.
-// The hour is read from its partition's topk index without SQL; coarser windows add up roll-up, hours and late views.
+// rights, so that nothing the owner attached to them (a rule, an index expression) runs with the caller's; but where row-level security
+// applies to the caller, with the caller's, so that the list is of the rows the policies show. The hour is read from its partition's topk
+// index without SQL; coarser windows add up roll-up, hours and late views.
 #include "arguments.h"
 #include "counter.h"
 #include "hour_list.h"

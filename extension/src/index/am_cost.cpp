@@ -1,5 +1,6 @@
-// amcostestimate. The first rows of a group are cheap: its pages are read once, and each row costs a look at the table. What needs the fallback
-// (more rows than the group keeps candidates for, no fixed group, backward) pays for reading the table and sorting, before the first row.
+// amcostestimate. The first rows of a group are cheap: its pages are read once, and each row costs a look at the table. What needs the
+// fallback (more rows than the group keeps candidates for, no fixed group, backward) pays for reading the table and sorting, before the
+// first row.
 #include "am.h"
 #include "order.h"
 
@@ -50,8 +51,8 @@ Cost fallback_cost(const IndexPath* path, double rows) {
 
 }  // namespace
 
-extern "C" void topk_costestimate(PlannerInfo* root, IndexPath* path, double loop_count, Cost* startup, Cost* total, Selectivity* selectivity,
-                                  double* correlation, double* pages) {
+extern "C" void topk_costestimate(PlannerInfo* root, IndexPath* path, double loop_count, Cost* startup, Cost* total,
+                                  Selectivity* selectivity, double* correlation, double* pages) {
     GenericCosts costs = {};
     genericcostestimate(root, path, loop_count, &costs);
     Relation relation = index_open(path->indexinfo->indexoid, NoLock);

@@ -41,8 +41,9 @@ bool hash_condition(const OpenIndex& index, const ScanKeyData& key, std::uint64_
     const Oid right = OidIsValid(key.sk_subtype) ? key.sk_subtype : left;
     const Oid function = get_opfamily_proc(index.relation->rd_opfamily[column], left, right, kHashProc);
     if (!OidIsValid(function)) return false;
-    *hash = hash_column(*hash, false,
-                        DatumGetUInt64(OidFunctionCall2Coll(function, index.relation->rd_indcollation[column], key.sk_argument, Int64GetDatum(0))));
+    *hash = hash_column(
+        *hash, false,
+        DatumGetUInt64(OidFunctionCall2Coll(function, index.relation->rd_indcollation[column], key.sk_argument, Int64GetDatum(0))));
     return true;
 }
 
@@ -76,9 +77,11 @@ void begin(IndexScanDesc scan, ScanDirection direction) {
     std::uint64_t hash;
     const bool in_group = hash_of_group(*state->index, conditions, &hash);
     if (in_group && ScanDirectionIsForward(direction))
-        state->candidates = new (palloc(sizeof(CandidateScan))) CandidateScan(*state->index, hash, conditions, scan->xs_snapshot, state->expected);
+        state->candidates =
+            new (palloc(sizeof(CandidateScan))) CandidateScan(*state->index, hash, conditions, scan->xs_snapshot, state->expected);
     else
-        state->fallback = new (palloc(sizeof(Fallback))) Fallback(*state->index, conditions, scan->xs_snapshot, direction, in_group, nullptr);
+        state->fallback =
+            new (palloc(sizeof(Fallback))) Fallback(*state->index, conditions, scan->xs_snapshot, direction, in_group, nullptr);
 }
 
 /// True if a lower bound on the score excludes the key's score and with it all that follow.
@@ -89,7 +92,8 @@ bool ends_at(IndexScanDesc scan, const Key& key) {
         ScanKey condition = &scan->keyData[i];
         if (condition->sk_attno != score + 1 || condition->sk_strategy < BTGreaterEqualStrategyNumber) continue;
         if ((condition->sk_flags & (SK_ISNULL | SK_SEARCHNULL | SK_SEARCHNOTNULL)) != 0) continue;
-        if (!DatumGetBool(FunctionCall2Coll(&condition->sk_func, condition->sk_collation, key.values[0], condition->sk_argument))) return true;
+        if (!DatumGetBool(FunctionCall2Coll(&condition->sk_func, condition->sk_collation, key.values[0], condition->sk_argument)))
+            return true;
     }
     return false;
 }

@@ -1,7 +1,7 @@
 // The rows of one group that a snapshot sees, best first, as far as the index knows them.
 // Entries are read in tiers, the highest few first: a reader of ten rows need not look at thousands. Within a tier this is the threshold
-// algorithm: the highest bound is taken, its row read from the table, and emitted once no other bound ranks above its key. Below the cut (the
-// greatest of the group's thresholds that hold for the snapshot) nothing is complete, and the rows end with kCut.
+// algorithm: the highest bound is taken, its row read from the table, and emitted once no other bound ranks above its key. Below the cut
+// (the greatest of the group's thresholds that hold for the snapshot) nothing is complete, and the rows end with kCut.
 #pragma once
 
 #include "history.h"
@@ -34,8 +34,8 @@ bool meets(const Conditions& conditions, const Datum* values, const bool* nulls)
 enum class Step {
     kRow,
     kFiltered,  // a row of the group, in its turn, that does not meet the conditions
-    kEnd,  // the group has no more rows
-    kCut,  // rows at or below the cut may follow, unknown to the index
+    kEnd,       // the group has no more rows
+    kCut,       // rows at or below the cut may follow, unknown to the index
 };
 
 class CandidateScan {

@@ -77,8 +77,8 @@ IndexTuple higher(OpenIndex& index, IndexTuple a, IndexTuple b) {
     return above(index, key_in(index, b), key_in(index, a)) ? b : a;
 }
 
-/// Remembers what was given up of superseded versions above the insert threshold (a refill may publish that soon). Those superseded before and after the oldest transaction
-/// still running are kept apart: a long writer lists itself in everybody's snapshot.
+/// Remembers what was given up of superseded versions above the insert threshold (a refill may publish that soon). Those superseded before
+/// and after the oldest transaction still running are kept apart: a long writer lists itself in everybody's snapshot.
 void remember(OpenIndex& index, std::span<const Candidate> given_up, Promise* promise) {
     const std::uint64_t oldest = full_xid(GetOldestActiveTransactionId());
     History before = {}, after = {};

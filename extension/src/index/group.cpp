@@ -140,7 +140,8 @@ void update_skip(OpenIndex& index, std::uint64_t hash, BlockNumber head_block) {
     bool complete = true;
     for (BlockNumber block : pages_of(*content)) {
         Buffer group;
-        if (!lock_group_page(index, block, head_block, hash, BUFFER_LOCK_SHARE, &group)) refuse_damage(index, block, "it is not its group's");
+        if (!lock_group_page(index, block, head_block, hash, BUFFER_LOCK_SHARE, &group))
+            refuse_damage(index, block, "it is not its group's");
         IndexTuple bound = find_role(BufferGetPage(group), Role::kInsertThreshold);
         complete = complete && bound != nullptr;
         if (complete && (lowest == nullptr || above(index, key_in(index, lowest), key_in(index, bound)))) lowest = CopyIndexTuple(bound);

@@ -43,7 +43,8 @@ bool put(OpenIndex& index, Buffer buffer, const Arrival& arrival) {
     IndexTuple item = is_new ? make_item(index, arrival.hash, arrival.key) : make_raised_item(index, arrival.hash, arrival.key);
     item->t_tid = arrival.tid;
     const std::size_t size = IndexTupleSize(item);
-    const std::size_t grows = is_new ? MAXALIGN(size) : MAXALIGN(size) - std::min(MAXALIGN(size), MAXALIGN(IndexTupleSize(item_at(page, offset))));
+    const std::size_t grows =
+        is_new ? MAXALIGN(size) : MAXALIGN(size) - std::min(MAXALIGN(size), MAXALIGN(IndexTupleSize(item_at(page, offset))));
     if (is_new ? PageGetFreeSpace(page) < grows : PageGetExactFreeSpace(page) < grows) return false;
     Change change(index);
     Page changed = change.edit(buffer);

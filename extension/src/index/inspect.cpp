@@ -1,6 +1,6 @@
 // topk.index_check, index_stats, index_groups, index_refill: what an operator asks of an index.
-#include "am.h"
 #include "../arguments.h"
+#include "am.h"
 #include "directory.h"
 #include "group.h"
 #include "refill.h"
@@ -52,7 +52,8 @@ void check_group_page(OpenIndex& index, const HeadPage& head, BlockNumber head_b
         refuse_damage(index, block, "its group's head leads to it, but it is not the group's");
     Page page = BufferGetPage(buffer);
     const ItemTail* tail = item_tail(page);
-    if (tail->depth > head.depth || (slot & low_bits(tail->depth)) != tail->cover) refuse_damage(index, block, "it covers other rows than its head says");
+    if (tail->depth > head.depth || (slot & low_bits(tail->depth)) != tail->cover)
+        refuse_damage(index, block, "it covers other rows than its head says");
     IndexTuple insert = find_role(page, Role::kInsertThreshold);
     IndexTuple read = find_role(page, Role::kReadThreshold);
     if (insert != nullptr && (read == nullptr || above(index, key_in(index, insert), key_in(index, read))))
@@ -65,7 +66,8 @@ void check_group_page(OpenIndex& index, const HeadPage& head, BlockNumber head_b
     const OffsetNumber count = item_count(page);
     for (OffsetNumber offset = FirstOffsetNumber; offset <= count; ++offset) {
         IndexTuple item = item_at(page, offset);
-        if (is_entry(item) && (!holds_row(page, hash_root(item->t_tid)) || hash_in(item) != head.hash)) refuse_damage(index, block, "it holds another page's entry");
+        if (is_entry(item) && (!holds_row(page, hash_root(item->t_tid)) || hash_in(item) != head.hash))
+            refuse_damage(index, block, "it holds another page's entry");
     }
     UnlockReleaseBuffer(buffer);
 }
@@ -119,11 +121,12 @@ void check_version(OpenIndex& index, const Version& version) {
     const bool covered = is_covered(index, BufferGetPage(buffer), hash, key, version);
     UnlockReleaseBuffer(buffer);
     if (!covered)
-        ereport(ERROR, (errcode(ERRCODE_INDEX_CORRUPTED),
-                        errmsg("index \"%s\" misses row (%u,%u) of table \"%s\"", RelationGetRelationName(index.relation),
-                               ItemPointerGetBlockNumber(&version.tuple->t_self), ItemPointerGetOffsetNumber(&version.tuple->t_self),
-                               RelationGetRelationName(index.heap)),
-                        errdetail("It ranks above the threshold of block %u and has no entry there.", block), errhint("Please REINDEX it.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_INDEX_CORRUPTED),
+                 errmsg("index \"%s\" misses row (%u,%u) of table \"%s\"", RelationGetRelationName(index.relation),
+                        ItemPointerGetBlockNumber(&version.tuple->t_self), ItemPointerGetOffsetNumber(&version.tuple->t_self),
+                        RelationGetRelationName(index.heap)),
+                 errdetail("It ranks above the threshold of block %u and has no entry there.", block), errhint("Please REINDEX it.")));
 }
 
 // --- index_stats ---
@@ -202,11 +205,13 @@ void put_group(OpenIndex& index, const GroupHead& group, const ReturnSetInfo* re
         if (!lock_group_page(index, block, group.head, group.hash, BUFFER_LOCK_SHARE, &buffer)) continue;
         count_page(BufferGetPage(buffer), &counts);
         IndexTuple threshold = find_role(BufferGetPage(buffer), Role::kReadThreshold);
-        if (threshold != nullptr && (cut == nullptr || above(index, key_in(index, threshold), key_in(index, cut)))) cut = CopyIndexTuple(threshold);
+        if (threshold != nullptr && (cut == nullptr || above(index, key_in(index, threshold), key_in(index, cut))))
+            cut = CopyIndexTuple(threshold);
         UnlockReleaseBuffer(buffer);
     }
     bool nulls[4] = {};
-    Datum values[4] = {UInt64GetDatum(group.hash), Int32GetDatum(static_cast<std::int32_t>(pages.size())), Int64GetDatum(counts.candidates), 0};
+    Datum values[4] = {UInt64GetDatum(group.hash), Int32GetDatum(static_cast<std::int32_t>(pages.size())), Int64GetDatum(counts.candidates),
+                       0};
     values[3] = threshold_text(index, cut, &nulls[3]);
     tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
@@ -238,7 +243,8 @@ TOPK_SQL_FUNCTION(topk_index_refill) {
     PreventCommandDuringRecovery("topk.index_refill()");
     const Opened opened = open_argument(fcinfo, ShareUpdateExclusiveLock, RowExclusiveLock);
     const std::span<GroupHead> heads = list_heads(*opened.index);
-    auto* poor = std::remove_if(heads.data(), heads.data() + heads.size(), [&](const GroupHead& group) { return !needs_refill(*opened.index, group); });
+    auto* poor = std::remove_if(heads.data(), heads.data() + heads.size(),
+                                [&](const GroupHead& group) { return !needs_refill(*opened.index, group); });
     const auto count = static_cast<std::size_t>(poor - heads.data());
     BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
     refill(*opened.index, heads.first(count), strategy);

@@ -155,9 +155,10 @@ std::uint64_t finish_hash(std::uint64_t hash) {
 std::uint64_t hash_group(OpenIndex& index, const Datum* values, const bool* nulls) {
     std::uint64_t hash = 0;
     for (int column = 0; column < index.groups; ++column) {
-        const std::uint64_t one = nulls[column] ? 0
-                                                : DatumGetUInt64(FunctionCall2Coll(&index.hash[column], index.relation->rd_indcollation[column],
-                                                                                   values[column], Int64GetDatum(0)));
+        const std::uint64_t one = nulls[column]
+                                      ? 0
+                                      : DatumGetUInt64(FunctionCall2Coll(&index.hash[column], index.relation->rd_indcollation[column],
+                                                                         values[column], Int64GetDatum(0)));
         hash = hash_column(hash, nulls[column], one);
     }
     return finish_hash(hash);

@@ -106,7 +106,8 @@ OffsetNumber find_entry(Page page, std::uint64_t hash, ItemPointerData root);
 /// The items of a page to be, in palloc'ed memory.
 class ItemList {
   public:
-    explicit ItemList(std::size_t capacity = MaxIndexTuplesPerPage) : capacity_(capacity), items_(static_cast<IndexTuple*>(palloc(capacity * sizeof(IndexTuple)))) {}
+    explicit ItemList(std::size_t capacity = MaxIndexTuplesPerPage)
+        : capacity_(capacity), items_(static_cast<IndexTuple*>(palloc(capacity * sizeof(IndexTuple)))) {}
     void add(IndexTuple item) {
         if (size_ == capacity_) {
             capacity_ *= 2;

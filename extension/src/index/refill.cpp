@@ -119,7 +119,8 @@ bool needs_refill(OpenIndex& index, const GroupHead& group) {
     IndexTuple cut = nullptr;
     visit_pages(index, group, [&](Page page) {
         IndexTuple threshold = find_role(page, Role::kReadThreshold);
-        if (threshold != nullptr && (cut == nullptr || above(index, key_in(index, threshold), key_in(index, cut)))) cut = CopyIndexTuple(threshold);
+        if (threshold != nullptr && (cut == nullptr || above(index, key_in(index, threshold), key_in(index, cut))))
+            cut = CopyIndexTuple(threshold);
         return true;
     });
     const auto k = static_cast<std::size_t>(option_k(index.relation));

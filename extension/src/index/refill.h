@@ -1,5 +1,5 @@
-// Lowering thresholds again. A group whose rows were deleted or decreased keeps fewer candidates than it may; its threshold does not fall by
-// itself. Refill lets every version in (insert thresholds down), then reads the table physically, then publishes (read thresholds down).
+// Lowering thresholds again. A group whose rows were deleted or decreased keeps fewer candidates than it may; its threshold does not fall
+// by itself. Refill lets every version in (insert thresholds down), then reads the table physically, then publishes (read thresholds down).
 // A version that was skipped before the first step already lay in the table, so that the second finds it.
 #pragma once
 

@@ -21,7 +21,8 @@ std::size_t bytes_on(Page page) {
 bool join(OpenIndex& index, Buffer head, std::uint64_t hash, BlockNumber low_block, BlockNumber high_block) {
     const BlockNumber head_block = BufferGetBlockNumber(head);
     Buffer low, high;
-    if (!lock_group_page(index, low_block, head_block, hash, BUFFER_LOCK_EXCLUSIVE, &low)) refuse_damage(index, low_block, "it is not its group's");
+    if (!lock_group_page(index, low_block, head_block, hash, BUFFER_LOCK_EXCLUSIVE, &low))
+        refuse_damage(index, low_block, "it is not its group's");
     if (!lock_group_page(index, high_block, head_block, hash, BUFFER_LOCK_EXCLUSIVE, &high))
         refuse_damage(index, high_block, "it is not its group's");
     Page low_page = BufferGetPage(low), high_page = BufferGetPage(high);
@@ -89,7 +90,8 @@ void demote(OpenIndex& index, Buffer bucket, Buffer head, std::uint64_t hash) {
     const BlockNumber block = content->slots[0];
     Buffer group;
     if (content->depth != 0) return;
-    if (!lock_group_page(index, block, head_block, hash, BUFFER_LOCK_EXCLUSIVE, &group)) refuse_damage(index, block, "it is not its group's");
+    if (!lock_group_page(index, block, head_block, hash, BUFFER_LOCK_EXCLUSIVE, &group))
+        refuse_damage(index, block, "it is not its group's");
     Page page = BufferGetPage(group), bucket_page = BufferGetPage(bucket);
     const OffsetNumber pointer = find_pointer(bucket_page, hash);
     const bool fits = is_complete(page) && bytes_on(page) <= kItemSpace / 4 && bytes_on(page) <= PageGetExactFreeSpace(bucket_page);

@@ -17,9 +17,9 @@ void lock_heap_page(Relation heap, BlockNumber block, Buffer* buffer) {
 OffsetNumber root_on_page(Relation heap, const Roots& roots, ItemPointerData tid) {
     const OffsetNumber root = roots[ItemPointerGetOffsetNumber(&tid) - 1];
     if (!OffsetNumberIsValid(root))
-        ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("heap-only tuple (%u,%u) of table \"%s\" has no root",
-                                                                 ItemPointerGetBlockNumber(&tid), ItemPointerGetOffsetNumber(&tid),
-                                                                 RelationGetRelationName(heap))));
+        ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
+                        errmsg("heap-only tuple (%u,%u) of table \"%s\" has no root", ItemPointerGetBlockNumber(&tid),
+                               ItemPointerGetOffsetNumber(&tid), RelationGetRelationName(heap))));
     return root;
 }
 
