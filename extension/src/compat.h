@@ -25,10 +25,15 @@ inline Buffer extend_index(Relation index, ForkNumber fork = MAIN_FORKNUM) {
 #else
     const bool shared = !RELATION_IS_LOCAL(index);
     if (shared) LockRelationForExtension(index, ExclusiveLock);
-    Buffer buffer = ReadBufferExtended(index, fork, P_NEW, RBM_NORMAL, nullptr);
-    LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-    if (shared) UnlockRelationForExtension(index, ExclusiveLock);
-    return buffer;
+    for (;;) {
+        Buffer buffer = ReadBufferExtended(index, fork, P_NEW, RBM_NORMAL, nullptr);
+        LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+        if (PageIsNew(BufferGetPage(buffer))) {
+            if (shared) UnlockRelationForExtension(index, ExclusiveLock);
+            return buffer;
+        }
+        UnlockReleaseBuffer(buffer);  // VACUUM saw it unlocked, took it for a left-over of a crash, and gave it to somebody else
+    }
 #endif
 }
 
@@ -60,6 +65,25 @@ inline Oid primary_key_index(Relation table) {
     return RelationGetPrimaryKeyIndex(table, false);
 #else
     return RelationGetPrimaryKeyIndex(table);
+#endif
+}
+
+/// Raises 72000 (snapshot_too_old) if old_snapshot_threshold let something be removed from the page that the snapshot would see.
+inline void refuse_old_snapshot([[maybe_unused]] SnapshotData* snapshot, [[maybe_unused]] Relation relation, [[maybe_unused]] Page page) {
+#if PG_VERSION_NUM < 170000
+    TestForOldSnapshot(snapshot, relation, page);
+#endif
+}
+
+/// The same for a block of a table.
+inline void refuse_old_snapshot([[maybe_unused]] SnapshotData* snapshot, [[maybe_unused]] Relation heap,
+                                [[maybe_unused]] BlockNumber block) {
+#if PG_VERSION_NUM < 170000
+    if (old_snapshot_threshold < 0) return;
+    Buffer buffer = ReadBuffer(heap, block);
+    LockBuffer(buffer, BUFFER_LOCK_SHARE);
+    TestForOldSnapshot(snapshot, heap, BufferGetPage(buffer));
+    UnlockReleaseBuffer(buffer);
 #endif
 }
 

@@ -8,7 +8,7 @@ namespace topk {
 
 namespace {
 
-void check_definition(Relation relation, const IndexInfo* info) {
+void check_definition(Relation heap, Relation relation, const IndexInfo* info) {
     const auto refuse = [](const char* what) {
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("access method \"topk\" does not support %s", what),
                         errhint("Put plain columns into the index: (group, ..., score DESC, tie-breaker, ...).")));
@@ -16,6 +16,11 @@ void check_definition(Relation relation, const IndexInfo* info) {
     if (info->ii_Expressions != NIL) refuse("expressions");
     if (info->ii_Predicate != NIL) refuse("partial indexes");
     if (info->ii_ExclusionOps != nullptr) refuse("exclusion constraints");
+    if (heap->rd_tableam != GetHeapamTableAmRoutine())
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("access method \"topk\" does not support table \"%s\"", RelationGetRelationName(heap)),
+                        errdetail("It reads row versions where they lie, and knows only the table access method \"heap\"."),
+                        errhint("ALTER TABLE ... SET ACCESS METHOD heap.")));
     if (group_columns(relation) < 0)
         ereport(ERROR, (errcode(ERRCODE_INVALID_OBJECT_DEFINITION), errmsg("index \"%s\" has no score", RelationGetRelationName(relation)),
                         errdetail("The score is the first column that is declared DESC; the columns before it are the group."),
@@ -29,14 +34,14 @@ void add_tuple(OpenIndex& index, HeapTuple tuple, ItemPointerData root) {
     std::array<Datum, INDEX_MAX_KEYS> values;
     std::array<bool, INDEX_MAX_KEYS> nulls;
     index_values(index, tuple, values.data(), nulls.data());
-    insert_version(index, hash_group(index, values.data(), nulls.data()), key_of(index, &values[index.groups], &nulls[index.groups]), root,
-                   true);
+    insert_version(index, hash_group(index, values.data(), nulls.data()), bound_of(index, &values[index.groups], &nulls[index.groups]),
+                   root, true);
 }
 
 #ifdef TOPK_TEST_CORE_BUILD_SCAN
 void add_core_tuple(Relation, ItemPointer tid, Datum* values, bool* nulls, bool, void* state) {
     auto& index = *static_cast<OpenIndex*>(state);
-    insert_version(index, hash_group(index, values, nulls), key_of(index, values + index.groups, nulls + index.groups), *tid, true);
+    insert_version(index, hash_group(index, values, nulls), bound_of(index, values + index.groups, nulls + index.groups), *tid, true);
 }
 #endif
 
@@ -47,7 +52,7 @@ double add_all(OpenIndex& index, IndexInfo* info) {
 #endif
     double live = 0;
     BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
-    PhysicalScan scan(index.heap, strategy);
+    PhysicalScan scan(index, strategy);
     MemoryContext page_context = AllocSetContextCreate(CurrentMemoryContext, "topk build", ALLOCSET_DEFAULT_SIZES);
     pgstat_progress_update_param(PROGRESS_SCAN_BLOCKS_TOTAL, scan.pages());
     MemoryContext caller = MemoryContextSwitchTo(page_context);
@@ -71,7 +76,7 @@ double add_all(OpenIndex& index, IndexInfo* info) {
 }  // namespace
 
 extern "C" IndexBuildResult* topk_build(Relation heap, Relation relation, IndexInfo* info) {
-    check_definition(relation, info);
+    check_definition(heap, relation, info);
     if (RelationGetNumberOfBlocks(relation) != 0) elog(ERROR, "index \"%s\" already contains data", RelationGetRelationName(relation));
     pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, PROGRESS_CREATEIDX_SUBPHASE_INITIALIZE);
     OpenIndex* index = open_index_for_build(relation, heap);

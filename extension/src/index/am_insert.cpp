@@ -15,7 +15,7 @@ extern "C" bool topk_insert(Relation relation, Datum* values, bool* nulls, ItemP
     }
     index->relation = relation;
     index->heap = heap;
-    insert_version(*index, hash_group(*index, values, nulls), key_of(*index, values + index->groups, nulls + index->groups), *tid, false);
+    insert_version(*index, hash_group(*index, values, nulls), bound_of(*index, values + index->groups, nulls + index->groups), *tid, false);
     return false;
 }
 

@@ -50,7 +50,8 @@ BlockNumber collect_free(OpenIndex& index, BufferAccessStrategy strategy) {
 extern "C" IndexBulkDeleteResult* topk_bulkdelete(IndexVacuumInfo* info, IndexBulkDeleteResult* result, IndexBulkDeleteCallback callback,
                                                   void* state) {
     result = result_or_new(result);
-    // CREATE INDEX CONCURRENTLY asks which rows it need not insert again. All: while the index was not ready, HOT updates passed it by.
+    // CREATE INDEX CONCURRENTLY asks which rows it need not insert again. None: while the index was not ready, HOT updates passed it by.
+    // VACUUM of what a failed one left behind may as well keep its entries, which are hints.
     if (!info->index->rd_index->indisvalid) return result;
     OpenIndex* index = open_index(info->index, nullptr);
     const BlockNumber blocks = RelationGetNumberOfBlocks(info->index);
@@ -83,7 +84,7 @@ extern "C" IndexBulkDeleteResult* topk_vacuumcleanup(IndexVacuumInfo* info, Inde
     std::size_t poor_count = 0;
     for (const GroupHead& group : heads) {
         vacuum_point();
-        if (needs_refill(*index, group)) poor[poor_count++] = group;
+        if (needs_refill(*index, group) && is_refill_due(*index, group)) poor[poor_count++] = group;
     }
     refill(*index, {poor, poor_count}, info->strategy);
     for (const GroupHead& group : heads) {

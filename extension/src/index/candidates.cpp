@@ -3,6 +3,7 @@
 
 #include "directory.h"
 #include "group.h"
+#include "versions.h"
 
 namespace topk {
 
@@ -149,6 +150,7 @@ void CandidateScan::take_entry(IndexTuple item) {
 }
 
 void CandidateScan::take_page(Page page, bool is_bucket) {
+    refuse_old_snapshot(snapshot_, index_.relation, page);
     if (!is_bucket) {
         const auto raise_by = [&](IndexTuple bound) {
             if (bound != nullptr) raise(&page_cut_, &has_page_cut_, key_in(index_, bound));
@@ -220,7 +222,11 @@ CandidateScan::Bound CandidateScan::pop() {
 bool CandidateScan::read_row(Bound* bound) {
     ItemPointerData tid = bound->root;
     bool call_again = false;
-    if (!table_index_fetch_tuple(fetch_, &tid, snapshot_, slot_, &call_again, nullptr)) return false;
+    if (!is_within_heap(index_, tid)) return false;
+    if (!table_index_fetch_tuple(fetch_, &tid, snapshot_, slot_, &call_again, nullptr)) {
+        refuse_old_snapshot(snapshot_, index_.heap, ItemPointerGetBlockNumber(&bound->root));
+        return false;
+    }
     const int columns = index_.groups + index_.keys;
     const int2vector& attributes = index_.relation->rd_index->indkey;
     std::array<Datum, INDEX_MAX_KEYS> values;

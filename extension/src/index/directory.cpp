@@ -11,6 +11,8 @@ namespace {
 // Every restart means that somebody changed the directory meanwhile; nobody does so often.
 constexpr int kMaxRestarts = 10000;
 
+constexpr int kMaxBucketDepth = 64;
+
 std::uint32_t slot_of(const NodePage& node, std::uint64_t hash) {
     return static_cast<std::uint32_t>(hash >> (node.level * kSlotBits)) & (kSlots - 1);
 }
@@ -124,13 +126,21 @@ void promote(OpenIndex& index, Buffer bucket, const ItemList& items, std::uint64
     UnlockReleaseBuffer(head);
 }
 
-/// Halves a bucket by the next bit of the hash, or puts a node above it if its node has no more bits.
-void split_bucket(OpenIndex& index, std::uint64_t hash) {
+/// Halves a bucket by the next bit of the hash, or puts a node above it if its node has no more bits; unless somebody else has since it was
+/// judged at that depth.
+void split_bucket(OpenIndex& index, std::uint64_t hash, int depth) {
     Buffer spare = allocate_page(index);
     const BlockNumber fresh = BufferGetBlockNumber(spare);
     Buffer node, bucket;
     const Path path = lock_path(index, hash, BUFFER_LOCK_EXCLUSIVE, &node, &bucket);
     const ItemTail tail = *item_tail(BufferGetPage(bucket));
+    if (tail.depth != depth) {
+        UnlockReleaseBuffer(bucket);
+        UnlockReleaseBuffer(node);
+        return_page(index, spare);
+        return;
+    }
+    if (depth >= kMaxBucketDepth) refuse_damage(index, path.bucket, "its depth is out of bounds");
     const NodePage* content = node_page(BufferGetPage(node));
     const std::uint32_t level = content->level;
     const int shift = static_cast<int>(level) * kSlotBits;
@@ -206,6 +216,12 @@ BlockNumber find_head(OpenIndex& index, std::uint64_t hash, Buffer* bucket) {
 }
 
 void grow_bucket(OpenIndex& index, std::uint64_t hash) {
+    if (!index.building) {
+        Buffer seen = lock_bucket(index, hash, BUFFER_LOCK_SHARE);
+        const ItemList items = copy_items(BufferGetPage(seen));
+        UnlockReleaseBuffer(seen);
+        prefetch_rows(index, items);
+    }
     Buffer bucket = lock_bucket(index, hash, BUFFER_LOCK_EXCLUSIVE);
     Page page = BufferGetPage(bucket);
     const ItemList items = present_items(index, page);
@@ -216,8 +232,9 @@ void grow_bucket(OpenIndex& index, std::uint64_t hash) {
             UnlockReleaseBuffer(bucket);
             return;
         }
+        const int depth = item_tail(page)->depth;
         UnlockReleaseBuffer(bucket);
-        split_bucket(index, hash);
+        split_bucket(index, hash, depth);
         return;
     }
     const ItemTail tail = *item_tail(page);

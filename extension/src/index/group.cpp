@@ -2,13 +2,14 @@
 #include "group.h"
 
 #include "eviction.h"
+#include "versions.h"
 
 namespace topk {
 
 namespace {
 
-/// Halves a group page by the next bit of its rows' hashes.
-void split_group_page(OpenIndex& index, std::uint64_t hash, BlockNumber head_block, BlockNumber page_block) {
+/// Halves a group page by the next bit of its rows' hashes, unless somebody else has since it was judged at that depth.
+void split_group_page(OpenIndex& index, std::uint64_t hash, BlockNumber head_block, BlockNumber page_block, int bit) {
     Buffer spare = allocate_page(index);
     Buffer head, group;
     if (!lock_head(index, head_block, hash, BUFFER_LOCK_EXCLUSIVE, &head)) {
@@ -21,9 +22,14 @@ void split_group_page(OpenIndex& index, std::uint64_t hash, BlockNumber head_blo
         return;
     }
     Page page = BufferGetPage(group);
+    if (item_tail(page)->depth != bit) {
+        UnlockReleaseBuffer(group);
+        UnlockReleaseBuffer(head);
+        return_page(index, spare);
+        return;
+    }
     const Promise promise = read_promise(page);
     ItemTail low = *item_tail(page), high = low;
-    const int bit = low.depth;
     low.depth = high.depth = static_cast<std::uint16_t>(bit + 1);
     high.cover |= std::uint64_t{1} << bit;
     ItemList zeros, ones;
@@ -78,7 +84,10 @@ IndexTuple make_pointer(OpenIndex& index, std::uint64_t hash, BlockNumber head) 
 bool lock_head(OpenIndex& index, BlockNumber block, std::uint64_t hash, int mode, Buffer* buffer) {
     *buffer = lock_page(index, block, mode);
     Page page = BufferGetPage(*buffer);
-    if (page_kind(page) == PageKind::kHead && head_page(page)->hash == hash) return true;
+    if (page_kind(page) == PageKind::kHead && head_page(page)->hash == hash) {
+        if (head_page(page)->depth > kSlotBits) refuse_damage(index, block, "its depth is out of bounds");
+        return true;
+    }
     UnlockReleaseBuffer(*buffer);
     return false;
 }
@@ -86,7 +95,11 @@ bool lock_head(OpenIndex& index, BlockNumber block, std::uint64_t hash, int mode
 bool lock_group_page(OpenIndex& index, BlockNumber block, BlockNumber head, std::uint64_t hash, int mode, Buffer* buffer) {
     *buffer = lock_page(index, block, mode);
     Page page = BufferGetPage(*buffer);
-    if (page_kind(page) == PageKind::kGroup && item_tail(page)->head == head && item_tail(page)->group_hash == hash) return true;
+    if (page_kind(page) == PageKind::kGroup && item_tail(page)->head == head && item_tail(page)->group_hash == hash) {
+        if (item_tail(page)->depth > kSlotBits || item_tail(page)->histories > kMaxHistories)
+            refuse_damage(index, block, "its tail is out of bounds");
+        return true;
+    }
     UnlockReleaseBuffer(*buffer);
     return false;
 }
@@ -162,10 +175,17 @@ void update_skip(OpenIndex& index, std::uint64_t hash, BlockNumber head_block) {
 
 void make_room(OpenIndex& index, std::uint64_t hash, BlockNumber head, BlockNumber page) {
     Buffer group;
+    if (!index.building) {
+        if (!lock_group_page(index, page, head, hash, BUFFER_LOCK_SHARE, &group)) return;
+        const ItemList items = copy_items(BufferGetPage(group));
+        UnlockReleaseBuffer(group);
+        prefetch_rows(index, items);
+    }
     if (!lock_group_page(index, page, head, hash, BUFFER_LOCK_EXCLUSIVE, &group)) return;
+    const int depth = item_tail(BufferGetPage(group))->depth;
     const Outcome outcome = tidy_or_evict(index, hash, group);
     UnlockReleaseBuffer(group);
-    if (outcome == Outcome::kMustSplit) split_group_page(index, hash, head, page);
+    if (outcome == Outcome::kMustSplit) split_group_page(index, hash, head, page, depth);
     if (outcome == Outcome::kEvicted) update_skip(index, hash, head);
 }
 

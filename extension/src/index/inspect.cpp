@@ -226,7 +226,7 @@ TOPK_SQL_FUNCTION(topk_index_check) {
         check_head(index, group);
     }
     BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
-    PhysicalScan scan(opened.heap, strategy);
+    PhysicalScan scan(*opened.index, strategy);
     MemoryContext caller = MemoryContextSwitchTo(index.scratch);
     for (std::span<Version> versions; scan.next_page(&versions);) {
         CHECK_FOR_INTERRUPTS();

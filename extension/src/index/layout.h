@@ -53,8 +53,10 @@ struct HeadPage {
     std::uint64_t hash;        // of the group
     std::uint64_t generation;  // changes whenever slots do; begins at random, so that a re-used block is told apart
     std::uint16_t depth;
-    std::uint16_t skip_size;  // 0: no row may be skipped
-    std::uint32_t padding;
+    std::uint16_t skip_size;    // 0: no row may be skipped
+    std::uint8_t poor_refills;  // refills in a row that did not bring k rows above the thresholds
+    std::uint8_t refill_pause;  // how many times VACUUM lets the next one wait
+    std::uint16_t padding;
     char skip[kMaxItem];  // a key at or below every page's insert threshold
     BlockNumber slots[kSlots];
 };

@@ -186,6 +186,19 @@ Key key_of(const OpenIndex& index, const Datum* values, const bool* nulls) {
     return key;
 }
 
+bool is_external(const OpenIndex& index, int column, Datum value) {
+    const auto attribute = TupleDescAttr(RelationGetDescr(index.relation), column);
+    return attribute->attlen == -1 && VARATT_IS_EXTERNAL(DatumGetPointer(value));
+}
+
+Key bound_of(const OpenIndex& index, const Datum* values, const bool* nulls) {
+    Key key = key_of(index, values, nulls);
+    key.open_from = 0;
+    while (key.open_from < index.keys && (nulls[key.open_from] || !is_external(index, index.groups + key.open_from, values[key.open_from])))
+        ++key.open_from;
+    return key;
+}
+
 IndexTuple make_item(OpenIndex& index, std::uint64_t hash, const Key& key) {
     std::array<Datum, INDEX_MAX_KEYS + 1> values;
     std::array<bool, INDEX_MAX_KEYS + 1> nulls;

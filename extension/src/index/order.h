@@ -24,6 +24,7 @@ struct OpenIndex {
     std::array<SortSupportData, INDEX_MAX_KEYS> order;
     std::array<bool, INDEX_MAX_KEYS> can_cut;  // a prefix of the value ranks above it
     FmgrInfo headroom;                         // of the score; fn_oid is invalid if it has none
+    BlockNumber heap_pages;                    // how long the table is at least
     std::uint32_t capacity;                    // candidates to keep a group, at least
     bool building;                             // pages are logged when the build ends, and hold nothing to tidy
     BlockNumber known_head;                    // where the head of known_hash was
@@ -65,6 +66,11 @@ inline bool above(OpenIndex& index, const Key& a, const Key& b) {
 
 /// The key of (score, tie-breakers ...) values, which stay where they are.
 Key key_of(const OpenIndex& index, const Datum* values, const bool* nulls);
+
+/// A key at or above that of the values: open from the first one that would have to be fetched from a TOAST table.
+Key bound_of(const OpenIndex& index, const Datum* values, const bool* nulls);
+/// True if the value of an index column would have to be fetched from a TOAST table.
+bool is_external(const OpenIndex& index, int column, Datum value);
 
 /// An item for a key that ranks at or above the given one and fits kMaxItem: long tie-breakers are cut or left open, values that would
 /// have to be fetched from a TOAST table too. palloc'ed.

@@ -9,6 +9,8 @@ namespace topk {
 
 namespace {
 
+constexpr int kMaxPoorRefills = 6;
+
 /// Rewrites a group page with another promise.
 template <typename Body>
 void change_promise(OpenIndex& index, BlockNumber block, const GroupHead& group, Body&& body) {
@@ -53,6 +55,21 @@ void publish_group(OpenIndex& index, const GroupHead& group) {
         change_promise(index, block, group, [](Promise* promise) { promise->read = promise->insert; });
     UnlockReleaseBuffer(head);
     update_skip(index, group.hash, group.head);
+}
+
+/// Sets the pause before the next refill.
+void note_outcome(OpenIndex& index, const GroupHead& group, bool poor) {
+    Buffer head;
+    if (!lock_head(index, group.head, group.hash, BUFFER_LOCK_EXCLUSIVE, &head)) return;
+    const HeadPage* content = head_page(BufferGetPage(head));
+    if (poor || content->poor_refills > 0) {
+        Change change(index);
+        HeadPage* fresh = head_page(change.edit(head));
+        fresh->poor_refills = static_cast<std::uint8_t>(poor ? std::min<int>(fresh->poor_refills + 1, kMaxPoorRefills) : 0);
+        fresh->refill_pause = static_cast<std::uint8_t>((1 << fresh->poor_refills) - 1);
+        change.commit();
+    }
+    UnlockReleaseBuffer(head);
 }
 
 bool is_wanted(std::span<const GroupHead> sorted, std::uint64_t hash) {
@@ -136,6 +153,19 @@ bool needs_refill(OpenIndex& index, const GroupHead& group) {
     return needed;
 }
 
+bool is_refill_due(OpenIndex& index, const GroupHead& group) {
+    Buffer head;
+    if (!lock_head(index, group.head, group.hash, BUFFER_LOCK_EXCLUSIVE, &head)) return false;
+    const bool due = head_page(BufferGetPage(head))->refill_pause == 0;
+    if (!due) {
+        Change change(index);
+        --head_page(change.edit(head))->refill_pause;
+        change.commit();
+    }
+    UnlockReleaseBuffer(head);
+    return due;
+}
+
 void refill(OpenIndex& index, std::span<GroupHead> groups, BufferAccessStrategy strategy) {
     if (groups.empty()) return;
     MemoryContext page_context = AllocSetContextCreate(CurrentMemoryContext, "topk refill", ALLOCSET_DEFAULT_SIZES);
@@ -145,7 +175,7 @@ void refill(OpenIndex& index, std::span<GroupHead> groups, BufferAccessStrategy 
         open_group(index, group);
         MemoryContextReset(page_context);
     }
-    PhysicalScan scan(index.heap, strategy);
+    PhysicalScan scan(index, strategy);
     MemoryContext version_context = AllocSetContextCreate(page_context, "topk refill page", ALLOCSET_DEFAULT_SIZES);
     MemoryContextSwitchTo(version_context);
     for (std::span<Version> versions; scan.next_page(&versions);) {
@@ -156,7 +186,7 @@ void refill(OpenIndex& index, std::span<GroupHead> groups, BufferAccessStrategy 
             index_values(index, version.tuple, values.data(), nulls.data());
             const std::uint64_t hash = hash_group(index, values.data(), nulls.data());
             if (!is_wanted(groups, hash)) continue;
-            insert_version(index, hash, key_of(index, &values[index.groups], &nulls[index.groups]), version.root, true);
+            insert_version(index, hash, bound_of(index, &values[index.groups], &nulls[index.groups]), version.root, true);
         }
         MemoryContextReset(version_context);
     }
@@ -164,6 +194,7 @@ void refill(OpenIndex& index, std::span<GroupHead> groups, BufferAccessStrategy 
     for (const GroupHead& group : groups) {
         CHECK_FOR_INTERRUPTS();
         publish_group(index, group);
+        note_outcome(index, group, needs_refill(index, group));
     }
     MemoryContextSwitchTo(caller);
     MemoryContextDelete(page_context);

@@ -18,6 +18,10 @@ std::span<GroupHead> list_heads(OpenIndex& index);
 /// True if the group has thresholds and fewer than k rows above them that nobody has superseded.
 bool needs_refill(OpenIndex& index, const GroupHead& group);
 
+/// For VACUUM: false while a needed refill waits because the last ones did not help, as where more rows than the group can keep are tied.
+/// The pause is 1, 3, 7 ... at most 63 times; each call counts as one.
+bool is_refill_due(OpenIndex& index, const GroupHead& group);
+
 /// Refills groups. Requires: ShareUpdateExclusiveLock or more on the table, so that there is one refill at a time.
 void refill(OpenIndex& index, std::span<GroupHead> groups, BufferAccessStrategy strategy);
 

@@ -94,11 +94,6 @@ void walk_chain(OpenIndex& index, std::uint64_t hash, IndexTuple entry, Buffer b
 
 }  // namespace
 
-bool is_external(const OpenIndex& index, int column, Datum value) {
-    const auto attribute = TupleDescAttr(RelationGetDescr(index.relation), column);
-    return attribute->attlen == -1 && VARATT_IS_EXTERNAL(DatumGetPointer(value));
-}
-
 std::uint64_t full_xid(TransactionId xid) {
     const FullTransactionId next = ReadNextFullTransactionId();
     std::uint64_t full = (U64FromFullTransactionId(next) & ~std::uint64_t{0xFFFFFFFF}) | xid;
@@ -143,8 +138,21 @@ ItemPointerData RootMap::root_of(Relation heap, ItemPointerData tid) {
     return tid;
 }
 
+bool is_within_heap(OpenIndex& index, ItemPointerData tid) {
+    const BlockNumber block = ItemPointerGetBlockNumber(&tid);
+    // Nobody truncates the table while a statement has it open.
+    if (block >= index.heap_pages) index.heap_pages = RelationGetNumberOfBlocks(index.heap);
+    return block < index.heap_pages;
+}
+
+void prefetch_rows(OpenIndex& index, const ItemList& items) {
+    for (IndexTuple item : items)
+        if (is_entry(item) && is_within_heap(index, item->t_tid)) PrefetchBuffer(index.heap, MAIN_FORKNUM, tid_block(item));
+}
+
 RowState row_state(OpenIndex& index, std::uint64_t hash, IndexTuple entry) {
     RowState state = {};
+    if (!is_within_heap(index, entry->t_tid)) return state;
     Buffer buffer;
     lock_heap_page(index.heap, ItemPointerGetBlockNumber(&entry->t_tid), &buffer);
     walk_chain(index, hash, entry, buffer, &state);
@@ -152,15 +160,25 @@ RowState row_state(OpenIndex& index, std::uint64_t hash, IndexTuple entry) {
     return state;
 }
 
-PhysicalScan::PhysicalScan(Relation heap, BufferAccessStrategy strategy)
-    : heap_(heap),
+PhysicalScan::PhysicalScan(const OpenIndex& index, BufferAccessStrategy strategy)
+    : index_(index),
       strategy_(strategy),
-      pages_(RelationGetNumberOfBlocks(heap)),
+      horizon_(GetOldestNonRemovableTransactionId(index.heap)),
+      pages_(RelationGetNumberOfBlocks(index.heap)),
       versions_(static_cast<Version*>(palloc(MaxHeapTuplesPerPage * sizeof(Version)))) {}
+
+bool PhysicalScan::is_readable(const Version& version) const {
+    std::array<Datum, INDEX_MAX_KEYS> values;
+    std::array<bool, INDEX_MAX_KEYS> nulls;
+    index_values(index_, version.tuple, values.data(), nulls.data());
+    for (int column = 0; column < index_.groups + index_.keys; ++column)
+        if (!nulls[column] && is_external(index_, column, values[column])) return false;
+    return true;
+}
 
 bool PhysicalScan::next_page(std::span<Version>* versions) {
     if (block_ >= pages_) return false;
-    Buffer buffer = ReadBufferExtended(heap_, MAIN_FORKNUM, block_, RBM_NORMAL, strategy_);
+    Buffer buffer = ReadBufferExtended(index_.heap, MAIN_FORKNUM, block_, RBM_NORMAL, strategy_);
     LockBuffer(buffer, BUFFER_LOCK_SHARE);
     Page page = BufferGetPage(buffer);
     Roots roots;
@@ -169,15 +187,16 @@ bool PhysicalScan::next_page(std::span<Version>* versions) {
     for (OffsetNumber offset = FirstOffsetNumber; offset <= PageGetMaxOffsetNumber(page); ++offset) {
         HeapTupleData tuple;
         TransactionId dead_after = InvalidTransactionId;
-        if (!tuple_at(heap_, page, block_, offset, &tuple)) continue;
+        if (!tuple_at(index_.heap, page, block_, offset, &tuple)) continue;
         const HTSV_Result status = HeapTupleSatisfiesVacuumHorizon(&tuple, buffer, &dead_after);
         // A heap-only tuple without a root was cut off its chain: no scan finds it, whatever its age.
         if (status == HEAPTUPLE_DEAD || !OffsetNumberIsValid(roots[offset - 1])) continue;
-        Version& version = versions_[count++];
+        Version& version = versions_[count];
         ItemPointerSet(&version.root, block_, roots[offset - 1]);
         version.tuple = heap_copytuple(&tuple);
         version.superseded_by = status == HEAPTUPLE_RECENTLY_DEAD ? full_xid(dead_after) : 0;
         version.live = status == HEAPTUPLE_LIVE || status == HEAPTUPLE_INSERT_IN_PROGRESS;
+        count += status != HEAPTUPLE_RECENTLY_DEAD || !TransactionIdPrecedes(dead_after, horizon_) || is_readable(version);
     }
     UnlockReleaseBuffer(buffer);
     ++block_;

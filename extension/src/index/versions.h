@@ -3,7 +3,7 @@
 // there: a snapshot of a standby may be older than all of them.
 #pragma once
 
-#include "order.h"
+#include "page.h"
 
 namespace topk {
 
@@ -24,6 +24,11 @@ struct RowState {
     std::uint64_t low, high;  // the transactions that superseded them, if superseded is set
 };
 
+/// False for an entry that points past the end of the table, which was truncated since: no row.
+bool is_within_heap(OpenIndex& index, ItemPointerData tid);
+/// Asks the kernel to read the table pages of the entries.
+void prefetch_rows(OpenIndex& index, const ItemList& items);
+
 /// Looks up the versions of a row that belong to the group, in the table's page. An entry's own bound stands for a key that can't be
 /// read here. Requires: the index page that holds the entry exclusively locked, so that versions added meanwhile come to it later.
 RowState row_state(OpenIndex& index, std::uint64_t hash, IndexTuple entry);
@@ -36,18 +41,22 @@ struct Version {
     std::uint64_t superseded_by;  // the transaction that did for good; 0 if none did
 };
 
-/// Visits every version in the table, in physical order, under no lock.
+/// Visits every version in the table, in physical order, under no lock. Left out are versions that are dead to every snapshot of this
+/// server and whose key would have to be fetched from a TOAST table, where it may be gone.
 class PhysicalScan {
   public:
-    PhysicalScan(Relation heap, BufferAccessStrategy strategy);
+    PhysicalScan(const OpenIndex& index, BufferAccessStrategy strategy);
     /// The versions of the next page; they live in the current memory context. False at the end.
     bool next_page(std::span<Version>* versions);
     BlockNumber pages() const { return pages_; }
     BlockNumber done() const { return block_; }
 
   private:
-    Relation heap_;
+    bool is_readable(const Version& version) const;
+
+    const OpenIndex& index_;
     BufferAccessStrategy strategy_;
+    TransactionId horizon_;
     BlockNumber pages_;
     BlockNumber block_ = 0;
     Version* versions_;
@@ -55,9 +64,6 @@ class PhysicalScan {
 
 /// The columns of the index in a tuple; values point into it.
 void index_values(const OpenIndex& index, HeapTuple tuple, Datum* values, bool* nulls);
-
-/// True if the value of an index column would have to be fetched from a TOAST table.
-bool is_external(const OpenIndex& index, int column, Datum value);
 
 /// A transaction id with its epoch, given that it is at most 2^31 before the next one.
 std::uint64_t full_xid(TransactionId xid);
