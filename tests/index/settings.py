@@ -1,4 +1,4 @@
-"""What is tested and how much of it. Everything can be set by environment; see README.md."""
+"""What is tested and how much of it, of every major. Everything can be set by environment; see README.md."""
 import os
 from pathlib import Path
 
@@ -7,8 +7,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SEED = int(os.environ.get("TOPK_SEED") or 20260611)
 METHOD = os.environ.get("TOPK_METHOD") or "topk"
 READERS = int(os.environ.get("TOPK_READERS") or 1000)
-STANDBY_READERS = int(os.environ.get("TOPK_STANDBY_READERS") or READERS // 5)
-CONTROL_READERS = int(os.environ.get("TOPK_CONTROL_READERS") or 600)
+STANDBY_READERS = int(os.environ.get("TOPK_STANDBY_READERS") or 200)
+CONTROL_READERS = int(os.environ.get("TOPK_CONTROL_READERS") or 1000)
 CRASHES = int(os.environ.get("TOPK_CRASHES") or 3)
 DAMAGES = int(os.environ.get("TOPK_DAMAGES") or 60)
 SIZE = float(os.environ.get("TOPK_SIZE") or 0.1)

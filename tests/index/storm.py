@@ -95,17 +95,21 @@ class Storm:
                 session.execute(shape.create_index(self.method))
         session.connection.close()
 
-    def run(self, readers, limit, writers=4):
-        """Raises what went wrong. `limit` in seconds: nothing may hang."""
+    def run(self, readers, limit, writers=4, met=()):
+        """Raises what went wrong. `limit` in seconds: nothing may hang. `met`: what must have happened, too."""
         self.start_writers(writers)
         for hold in (("write", 10), ("write", 30), ("write", 100), ("write", 400), ("maintenance", 3), ("maintenance", 8)):
-            self._start(f"reader {hold[0]} {hold[1]}", self.connect_reader, self._read, hold, readers)
+            self._start(f"reader {hold[0]} {hold[1]}", self.connect_reader, self._read, hold)
         with self.progress.changed:
-            done = self.progress.changed.wait_for(lambda: self.failure or self.progress.counts["reader"] >= readers, limit)
+            done = self.progress.changed.wait_for(lambda: self.failure or self._enough(readers, met), limit)
         self.stop()
         if self.failure:
             raise self.failure
-        assert done, f"{self.progress.counts['reader']} of {readers} reader transactions within {limit} s; {self.summary()}"
+        missing = [kind for kind in met if not self.progress.counts[kind]]
+        assert done, f"{self.progress.counts['reader']} of {readers} reader transactions within {limit} s, never {missing}; {self.summary()}"
+
+    def _enough(self, readers, met):
+        return self.progress.counts["reader"] >= readers and all(self.progress.counts[kind] for kind in met)
 
     def start_writers(self, writers=4, maintainers=True):
         for number in range(writers):
@@ -175,9 +179,9 @@ class Storm:
             self.progress.advance("write")
             self.progress.advance(f"transaction {ending}")
 
-    def _read(self, session, rng, hold, readers):
+    def _read(self, session, rng, hold):
         reader = Reader(session, self, rng, hold, serializable=not self.on_standby)
-        while not self.stopping and self.progress.counts["reader"] < readers:
+        while not self.stopping:
             try:
                 reader.transact()
             except RECOVERY_CONFLICTS if self.on_standby else CONFLICTS as error:

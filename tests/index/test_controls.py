@@ -70,10 +70,10 @@ def test_scenario(variant, variants, start):
 
 
 @pytest.mark.parametrize("variant", SCENARIOS)
-def test_storm_finds(variant, variants, start, major):
+def test_storm_finds(variant, variants, start, major, count_up):
     database = Database(start(library=variants[variant]))
     storm = Storm(database.connect, f"{settings.SEED}/{major}/{variant}", index_check=False)
     storm.create()
     with pytest.raises(Mismatch):
         storm.run(settings.CONTROL_READERS, limit=60 + settings.CONTROL_READERS)
-    print(f"found after {storm.progress.counts['reader']} reader transactions")
+    count_up(f"a wrong list after {storm.progress.counts['reader']} reader transactions")
