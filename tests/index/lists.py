@@ -123,7 +123,8 @@ def first_differences(actual, expected, shown=12):
     lines.append(f"doubled: {doubled}")
     for place, (one, other) in enumerate(zip(actual, expected)):
         if one != other:
-            lines += [f"first difference at row {place + 1}:", f"  index {actual[place:place + shown]}", f"  heap  {expected[place:place + shown]}"]
+            end = place + shown
+            lines += [f"first difference at row {place + 1}:", f"  index {actual[place:end]}", f"  heap  {expected[place:end]}"]
             break
     return "\n".join(lines)
 
@@ -144,7 +145,8 @@ def explain_mismatch(cursor, asked, actual, expected, how):
     return "\n".join([
         f"wrong list, {asked.kind} {how}: {asked.text(cursor)}", first_differences(actual, expected),
         f"asked again: {again}; the heap: {heap_again}",
-        f"isolation {ask('SHOW transaction_isolation')}, snapshot {ask('SELECT pg_current_snapshot()')}, own xid {ask('SELECT pg_current_xact_id_if_assigned()')}",
+        f"isolation {ask('SHOW transaction_isolation')}, snapshot {ask('SELECT pg_current_snapshot()')}",
+        f"own xid {ask('SELECT pg_current_xact_id_if_assigned()')}",
         plan(cursor, asked), f"index_stats {ask(stats)}"])
 
 

@@ -12,7 +12,8 @@ class Maintainer:
         self.cursor = session.cursor()
         self.cursor.execute("SET lock_timeout = '150ms'" if not waits else "SET statement_timeout = '30s'")
         self.operations = [self.reindex_concurrently, self.replace_index] if waits else [
-            self.vacuum, self.vacuum, self.vacuum_thoroughly, self.vacuum_full, self.reindex, self.reindex, self.reindex_table, self.build_twice, self.analyze]
+            self.vacuum, self.vacuum, self.vacuum_thoroughly, self.vacuum_full, self.reindex, self.reindex, self.reindex_table,
+            self.build_twice, self.analyze]
         if storm.method == "topk" and not waits:
             self.operations += [self.refill, self.refill] + [self.check] * storm.index_check
 

@@ -74,7 +74,8 @@ class Shape:
     def create_index(self, method, name=None, concurrently=False):
         columns = ", ".join(c.order for c in self.columns)
         option = f" WITH (k = {self.k})" if method == "topk" and self.k else ""
-        return f"CREATE INDEX {'CONCURRENTLY ' if concurrently else ''}{name or self.index} ON {self.name} USING {method} ({columns}){option}"
+        manner = "CONCURRENTLY " if concurrently else ""
+        return f"CREATE INDEX {manner}{name or self.index} ON {self.name} USING {method} ({columns}){option}"
 
     def some_group(self, rng):
         return [skewed(rng, c.values) for c in self.groups]
@@ -117,6 +118,7 @@ def moment(rng):
 
 
 BIGINT = Score("bigint", small, "%s::bigint")
+INT = Score("int", small, "%s::int")
 TEXT_C = 'text COLLATE "C"'
 VIDEO = Column("id", TEXT_C, make="vid_{}".format)
 NUMBER = Column("id", "int", make=int)
@@ -129,13 +131,14 @@ def long_id(number):
 SHAPES = (
     Shape("hours", (Column("g", "int", (1, 2, 3, 4, 5, 6)),), BIGINT, (VIDEO,), ("g", "id"), 3, options="WITH (fillfactor = 70)"),
     Shape("whole", (), BIGINT, (VIDEO,), ("id",), 5, ids=3000),
-    Shape("pairs", (Column("a", "int", (1, None, 2)), Column("b", TEXT_C, ("x", "", None, "y" * 100))), Score("int", small, "%s::int"), (VIDEO,), (), 2),
-    Shape("downward", (Column("g", "bigint", (1, -(2 ** 60), 3)),), Score("int", small, "%s::int"), (Column("id", "bigint", make=int, descending=True),),
+    Shape("pairs", (Column("a", "int", (1, None, 2)), Column("b", TEXT_C, ("x", "", None, "y" * 100))), INT, (VIDEO,), (), 2),
+    Shape("downward", (Column("g", "bigint", (1, -(2 ** 60), 3)),), INT, (Column("id", "bigint", make=int, descending=True),),
           ("g", "id"), 1, options="WITH (fillfactor = 50)"),
-    Shape("decimals", (Column("g", TEXT_C, ("a", "b", "c" * 3000)),), Score("numeric", numeric, "%s::numeric / 8"), (VIDEO,), ("id", "g"), 20),
+    Shape("decimals", (Column("g", TEXT_C, ("a", "b", "c" * 3000)),), Score("numeric", numeric, "%s::numeric / 8"), (VIDEO,),
+          ("id", "g"), 20),
     Shape("doubles", (Column("g", "smallint", (1, 2, 3, 4)),), Score("float8", double, "%s::float8 / 8"), (VIDEO,), ("g", "id"), 4),
-    Shape("moments", (Column("g", "date", (date(2026, 1, 1), date(1, 1, 1), None)),), Score("timestamptz", moment, "%s * interval '1 second'"),
-          (NUMBER,), (), 10),
+    Shape("moments", (Column("g", "date", (date(2026, 1, 1), date(1, 1, 1), None)),),
+          Score("timestamptz", moment, "%s * interval '1 second'"), (NUMBER,), (), 10),
     Shape("keyless", (Column("g", "int", (1, 2)),), Score("smallint", lambda rng: rng.randrange(6), "mod(%s, 3)::smallint"),
           (Column("place", "int", make=lambda n: n % 10, descending=True), Column("id", "int", make=lambda n: n % 97)), (), 2),
     Shape("wide", (Column("g", "int", (1, 2, 3)),), BIGINT, (VIDEO,), ("id", "g"), None, ids=2500),

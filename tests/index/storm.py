@@ -20,7 +20,8 @@ from shapes import SHAPES
 from writers import Writer
 
 # What concurrent transactions may end in
-CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected, errors.LockNotAvailable, errors.UniqueViolation, errors.CardinalityViolation)
+CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected, errors.LockNotAvailable, errors.UniqueViolation,
+             errors.CardinalityViolation)
 # What recovery may do to readers of a standby
 RECOVERY_CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected, errors.QueryCanceled)
 
@@ -105,8 +106,8 @@ class Storm:
         self.stop()
         if self.failure:
             raise self.failure
-        missing = [kind for kind in met if not self.progress.counts[kind]]
-        assert done, f"{self.progress.counts['reader']} of {readers} reader transactions within {limit} s, never {missing}; {self.summary()}"
+        never = [kind for kind in met if not self.progress.counts[kind]]
+        assert done, f"{self.progress.counts['reader']} of {readers} reader transactions within {limit} s, never {never}; {self.summary()}"
 
     def _enough(self, readers, met):
         return self.progress.counts["reader"] >= readers and all(self.progress.counts[kind] for kind in met)
@@ -160,7 +161,8 @@ class Storm:
     def _fail(self, session, error):
         journals = "\n".join(f"  {table}: {' '.join(journal)}" for table, journal in self.journals.items()
                              if f" {table} " in str(error) or f"{table}_" in str(error))
-        report = f"TOPK_SEED={self.seed}, session {session.number}: {type(error).__name__}: {error}\nlast operations:\n{journals}\n{self.summary()}"
+        report = (f"TOPK_SEED={self.seed}, session {session.number}: {type(error).__name__}: {error}\n"
+                  f"last operations:\n{journals}\n{self.summary()}")
         with self.progress.changed:
             if not self.failure:
                 kind = lists.Mismatch if isinstance(error, lists.Mismatch) else AssertionError
