@@ -31,7 +31,7 @@ VACUUM ANALYZE plays;
 EXPLAIN (COSTS OFF) SELECT video_id, views FROM plays WHERE hour = '2026-01-01 01:00Z' ORDER BY views DESC, video_id LIMIT 100;
 EXPLAIN (COSTS OFF) SELECT video_id, views FROM plays WHERE hour = '2026-01-01 01:00Z' ORDER BY views DESC LIMIT 10;
 EXPLAIN (COSTS OFF) SELECT * FROM plays WHERE hour = '2026-01-01 01:00Z' AND views < 500 ORDER BY views DESC, video_id LIMIT 10;
-EXPLAIN (COSTS OFF) SELECT max(views) FROM plays WHERE hour = '2026-01-01 01:00Z';
+SELECT t.same('SELECT max(views) FROM plays WHERE hour = ''2026-01-01 01:00Z''');
 -- Not for everything: all rows, an equality on the whole key, an inequality of the group, another order
 EXPLAIN (COSTS OFF) SELECT video_id, views FROM plays WHERE hour = '2026-01-01 01:00Z' ORDER BY views DESC, video_id;
 EXPLAIN (COSTS OFF) SELECT * FROM plays WHERE hour = '2026-01-01 01:00Z' AND video_id = 'vid_10';
@@ -64,7 +64,7 @@ SELECT q, t.same('SELECT * FROM nulls WHERE ' || q) FROM unnest(ARRAY[
     'a >= 1 AND a < 2 ORDER BY a, b, score DESC, x, y DESC LIMIT 30', 'b = ''1'' ORDER BY a, b, score DESC, x, y DESC LIMIT 30', 'true ORDER BY a, b, score DESC, x, y DESC',
     'true ORDER BY a DESC, b DESC, score, x DESC, y LIMIT 50', 'a = 1 AND b = ''1'' ORDER BY score, x DESC, y LIMIT 50',
     'a IS NOT NULL ORDER BY a, b, score DESC, x, y DESC LIMIT 30', 'a = 1 AND b = ''1'' AND (score, x) < (4, 2) ORDER BY score DESC, x, y DESC LIMIT 30',
-    'a = 1 AND a = 2 AND b = ''1'' ORDER BY score DESC, x, y DESC LIMIT 30', 'a = 1 AND a > 0 AND b = ''1'' ORDER BY score DESC, x, y DESC LIMIT 30']) q;
+    'a = 1 AND a > 2 AND b = ''1'' ORDER BY score DESC, x, y DESC LIMIT 30', 'a = 1 AND a > 0 AND b = ''1'' ORDER BY score DESC, x, y DESC LIMIT 30']) q;
 
 -- Types: literals of other types, integers at their ends, floats that are no numbers, dates
 CREATE TABLE small_types (g2 smallint, g4 int, g8 bigint, f4 real, f8 float8, d date, ts timestamp, tz timestamptz, n numeric, id int);

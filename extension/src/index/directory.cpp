@@ -129,18 +129,17 @@ void promote(OpenIndex& index, Buffer bucket, const ItemList& items, std::uint64
 /// Halves a bucket by the next bit of the hash, or puts a node above it if its node has no more bits; unless somebody else has since it was
 /// judged at that depth.
 void split_bucket(OpenIndex& index, std::uint64_t hash, int depth) {
-    Buffer spare = allocate_page(index);
-    const BlockNumber fresh = BufferGetBlockNumber(spare);
     Buffer node, bucket;
     const Path path = lock_path(index, hash, BUFFER_LOCK_EXCLUSIVE, &node, &bucket);
     const ItemTail tail = *item_tail(BufferGetPage(bucket));
     if (tail.depth != depth) {
         UnlockReleaseBuffer(bucket);
         UnlockReleaseBuffer(node);
-        return_page(index, spare);
         return;
     }
     if (depth >= kMaxBucketDepth) refuse_damage(index, path.bucket, "its depth is out of bounds");
+    Buffer spare = allocate_page(index);
+    const BlockNumber fresh = BufferGetBlockNumber(spare);
     const NodePage* content = node_page(BufferGetPage(node));
     const std::uint32_t level = content->level;
     const int shift = static_cast<int>(level) * kSlotBits;

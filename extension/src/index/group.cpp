@@ -10,24 +10,19 @@ namespace {
 
 /// Halves a group page by the next bit of its rows' hashes, unless somebody else has since it was judged at that depth.
 void split_group_page(OpenIndex& index, std::uint64_t hash, BlockNumber head_block, BlockNumber page_block, int bit) {
-    Buffer spare = allocate_page(index);
     Buffer head, group;
-    if (!lock_head(index, head_block, hash, BUFFER_LOCK_EXCLUSIVE, &head)) {
-        return_page(index, spare);
-        return;
-    }
+    if (!lock_head(index, head_block, hash, BUFFER_LOCK_EXCLUSIVE, &head)) return;
     if (!lock_group_page(index, page_block, head_block, hash, BUFFER_LOCK_EXCLUSIVE, &group)) {
         UnlockReleaseBuffer(head);
-        return_page(index, spare);
         return;
     }
     Page page = BufferGetPage(group);
     if (item_tail(page)->depth != bit) {
         UnlockReleaseBuffer(group);
         UnlockReleaseBuffer(head);
-        return_page(index, spare);
         return;
     }
+    Buffer spare = allocate_page(index);
     const Promise promise = read_promise(page);
     ItemTail low = *item_tail(page), high = low;
     low.depth = high.depth = static_cast<std::uint16_t>(bit + 1);

@@ -114,12 +114,6 @@ Buffer allocate_page(OpenIndex& index) {
     }
 }
 
-void return_page(OpenIndex& index, Buffer buffer) {
-    const BlockNumber block = BufferGetBlockNumber(buffer);
-    UnlockReleaseBuffer(buffer);
-    RecordFreeIndexPage(index.relation, block);
-}
-
 void init_contents_page(Page page, PageKind kind, std::size_t contents) {
     PageInit(page, BLCKSZ, sizeof(PageTail));
     memset(PageGetContents(page), 0, contents);

@@ -27,8 +27,6 @@ void seal_page(Page page);
 
 /// A page from the free space map, or a new one at the end; exclusively locked, contents to be replaced whole.
 Buffer allocate_page(OpenIndex& index);
-/// Releases an allocated page that was not needed, into the free space map.
-void return_page(OpenIndex& index, Buffer buffer);
 
 inline PageTail* page_tail(Page page) {
     return reinterpret_cast<PageTail*>(static_cast<char*>(page) + BLCKSZ - sizeof(PageTail));
