@@ -51,6 +51,7 @@ class Shape:
     k: int = None  # None: the option is not given
     ids: int = 1200  # how many different rows a group can have
     options: str = ""
+    external: tuple = ()  # columns stored out of line when they are long
     extra: tuple = field(default=(Column("note", "int"),))
 
     @property
@@ -69,7 +70,8 @@ class Shape:
         columns = [f"{c.name} {c.type}" for c in (*self.columns, *self.extra)]
         if self.key:
             columns.append(f"PRIMARY KEY ({', '.join(self.key)})")
-        return f"CREATE TABLE {self.name} ({', '.join(columns)}) {self.options}"
+        external = "".join(f"; ALTER TABLE {self.name} ALTER {name} SET STORAGE EXTERNAL" for name in self.external)
+        return f"CREATE TABLE {self.name} ({', '.join(columns)}) {self.options}{external}"
 
     def create_index(self, method, name=None, concurrently=False):
         columns = ", ".join(c.order for c in self.columns)
@@ -128,6 +130,11 @@ def long_id(number):
     return "common/" * 15 + f"{number * 7919 % 10007:05d}" + "x" * 90
 
 
+def huge_id(number):
+    """Every third is too long for the table's page, and half of those begin alike."""
+    return f"{number:05d}" if number % 3 else "same" * 40 * (number % 2) + f"{number:05d}" * 700
+
+
 SHAPES = (
     Shape("hours", (Column("g", "int", (1, 2, 3, 4, 5, 6)),), BIGINT, (VIDEO,), ("g", "id"), 3, options="WITH (fillfactor = 70)"),
     Shape("whole", (), BIGINT, (VIDEO,), ("id",), 5, ids=3000),
@@ -146,4 +153,5 @@ SHAPES = (
           (Column("id", TEXT_C, make=long_id),), ("g", "id"), 3, ids=600),
     Shape("words", (Column("g", 'text COLLATE "und-x-icu"', ("ä", "A", "a")),), BIGINT,
           (Column("id", 'text COLLATE "und-x-icu"', make=lambda n: ("e", "é", "E", "É")[n % 4] + str(n)),), ("g", "id"), 7, ids=800),
+    Shape("outside", (Column("g", "int", (1, 2)),), BIGINT, (Column("id", TEXT_C, make=huge_id),), (), 4, ids=300, external=("id",)),
 )

@@ -26,11 +26,14 @@ def shape(number):
 
 
 def create(database, shapes):
-    """One group with pages of its own, and many that share a bucket."""
+    """One group with pages of its own, many that share a bucket, and pages given back by another that was large once."""
     for each in shapes:
         database.execute(f"{each.create_table()}; INSERT INTO {each.name} "
                          f"SELECT CASE WHEN n % 2 = 0 THEN 1 ELSE n % 29 + 1 END, n * 7919 % 1000, 'vid_' || n, 0 "
-                         f"FROM generate_series(1, 3000) n; {each.create_index('topk')}")
+                         f"FROM generate_series(1, 3000) n; {each.create_index('topk')}; "
+                         f"INSERT INTO {each.name} SELECT 30, n, 'vid_' || n, 0 FROM generate_series(1, 1000) n")
+        database.execute(f"DELETE FROM {each.name} WHERE g = 30")
+        database.execute(f"VACUUM {each.name}")
 
 
 def kind_of(page):
@@ -131,7 +134,8 @@ def test_damaged_pages(start, major, count_up):
     server.stop()
     if major >= 18:  # on by default, and then core finds the damage first
         servers.run(*server._command(f"{server.installation.paths()['bindir']}/pg_checksums", "--disable", "--no-sync", "-D", server.data))
-    kinds, ways = ("meta", "node", "bucket", "head", "group"), ("byte", "word", "piece", "whole page", "zeroed", "byte", "truncated")
+    kinds = ("meta", "node", "bucket", "head", "group", "free")
+    ways = ("byte", "word", "piece", "whole page", "zeroed", "byte", "truncated")
     done = {each.name: damage(paths[each.name], rng, kinds[number % len(kinds)], ways[number // len(kinds) % len(ways)])
             for number, each in enumerate(shapes)}
     server.start()

@@ -1,4 +1,5 @@
-"""Many rows, long names, many groups: exact, and without reading the heap where that is promised."""
+"""Many rows, long names, many groups, one group: exact, and without reading the heap where that is promised."""
+import concurrent.futures
 import contextlib
 import random
 import time
@@ -102,3 +103,35 @@ def test_many_groups(database, count_up):
     # Absent groups are empty lists, without a scan of the table
     found, _, fell_back = ask(database, "many", "SELECT id FROM many WHERE g = -1 ORDER BY views DESC, id LIMIT 10")
     assert found == [] and not fell_back
+
+
+def in_threads(work, count):
+    """Raises what the first of them raised."""
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        for done in [pool.submit(work, number) for number in range(count)]:
+            done.result()
+
+
+def test_one_group_filled_by_many(database, count_up):
+    """Sessions that insert into one group of large entries: its pages are split as far as they can be, by whoever comes first."""
+    batches, batch = int(400 * settings.SIZE), 600
+    database.execute("CREATE TABLE crowd (views bigint, a text COLLATE \"C\", b text COLLATE \"C\", c text COLLATE \"C\", id int);"
+                     "CREATE INDEX crowd_top ON crowd USING topk (views DESC, a, b, c, id) WITH (k = 10000)")
+
+    def write(number):
+        with contextlib.closing(database.connect()) as connection, connection.cursor() as cursor:
+            for step in range(batches):
+                cursor.execute("INSERT INTO crowd SELECT n % 50, repeat('a', 60), repeat('b', 60), repeat('c', 60), n "
+                               f"FROM generate_series({(number * batches + step) * batch} + 1, {(number * batches + step + 1) * batch}) n")
+
+    query = "SELECT id FROM crowd ORDER BY views DESC, a, b, c, id LIMIT "
+    in_threads(write, 4)
+    rows = 4 * batches * batch
+    expected = sorted(range(1, rows + 1), key=lambda id: (-(id % 50), id))
+    for limit in (100, 10_000):
+        found, milliseconds, fell_back = ask(database, "crowd", query + str(limit))
+        assert found == expected[:limit] and not fell_back
+    database.execute("SELECT topk.index_check('crowd_top')")
+    pages = database.value("SELECT group_pages FROM topk.index_stats('crowd_top')")
+    assert pages > 512
+    count_up(f"{rows} rows by 4 sessions: {pages} pages, top 10000 in {milliseconds:.2f} ms")
