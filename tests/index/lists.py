@@ -99,11 +99,10 @@ def through_prepared(cursor, asked):
     if not limited:
         return through_index(cursor, asked)
     statement, limit, offset = limited.groups()
-    cursor.execute(f"{THROUGH_INDEX} SET LOCAL plan_cache_mode = force_generic_plan; "
+    # A statement outlives the transaction that failed in it
+    cursor.execute(f"DEALLOCATE ALL; {THROUGH_INDEX} SET LOCAL plan_cache_mode = force_generic_plan; "
                    f"PREPARE asked (bigint) AS {statement} LIMIT $1{offset or ''}; EXECUTE asked({limit})", asked.values)
-    rows = [row for row, in cursor.fetchall()]
-    cursor.execute("DEALLOCATE asked")
-    return rows
+    return [row for row, in cursor.fetchall()]
 
 
 def plan(cursor, asked):
