@@ -22,9 +22,11 @@ extern "C" {
 
 #include <access/amapi.h>
 #include <access/amvalidate.h>
+#include <access/detoast.h>
 #include <access/genam.h>
 #include <access/generic_xlog.h>
 #include <access/heapam.h>
+#include <access/heaptoast.h>
 #include <access/htup_details.h>
 #include <access/itup.h>
 #include <access/multixact.h>
@@ -34,6 +36,7 @@ extern "C" {
 #include <access/sysattr.h>
 #include <access/table.h>
 #include <access/tableam.h>
+#include <access/toast_internals.h>
 #include <access/transam.h>
 #include <access/xact.h>
 #include <access/xloginsert.h>

@@ -160,7 +160,7 @@ extern "C" bool topk_gettuple(IndexScanDesc scan, ScanDirection direction) {
     MemoryContext caller = MemoryContextSwitchTo(state->context);
     if (state->direction == NoMovementScanDirection) begin(scan, direction);
     if (direction != state->direction) elog(ERROR, "a topk scan cannot change its direction");
-    scan->xs_recheck = true;
+    scan->xs_recheck = false;  // what comes has met the conditions in the scan's snapshot
     bool found = false;
     if (!state->done && state->fallback == nullptr) found = next_candidate(scan);
     if (!state->done && !found && state->fallback != nullptr) {

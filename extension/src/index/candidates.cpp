@@ -12,10 +12,6 @@ namespace {
 constexpr std::size_t kFirstTier = 128;
 constexpr std::size_t kTierGrowth = 8;
 
-std::uint64_t packed(ItemPointerData root) {
-    return (static_cast<std::uint64_t>(ItemPointerGetBlockNumber(&root)) << 16) | ItemPointerGetOffsetNumber(&root);
-}
-
 /// Copies a key into the current memory context.
 Key copied(const OpenIndex& index, const Key& key) {
     Key copy = key;

@@ -95,6 +95,21 @@ void Fallback::take(ItemPointerData root, TupleTableSlot* row) {
     tuplesort_puttupleslot(sort_, input_);
 }
 
+/// Reads rows in the order in which they lie in the table, whatever that of the btree is.
+void Fallback::take_rows(std::span<std::uint64_t> roots) {
+    std::sort(roots.begin(), roots.end());
+    IndexFetchTableData* fetch = table_index_fetch_begin(index_.heap);
+    TupleTableSlot* row = table_slot_create(index_.heap, nullptr);
+    for (const std::uint64_t root : roots) {
+        CHECK_FOR_INTERRUPTS();
+        ItemPointerData tid = unpacked(root);
+        bool call_again = false;
+        if (table_index_fetch_tuple(fetch, &tid, snapshot_, row, &call_again, nullptr)) take(unpacked(root), row);
+    }
+    ExecDropSingleTupleTableSlot(row);
+    table_index_fetch_end(fetch);
+}
+
 bool Fallback::read_btree() {
     std::array<ScanKeyData, INDEX_MAX_KEYS> keys;
     List* indexes = RelationGetIndexList(index_.heap);
@@ -105,13 +120,18 @@ bool Fallback::read_btree() {
         if (found) {
             IndexScanDesc scan = begin_index_scan(index_.heap, btree, snapshot_, index_.groups);
             index_rescan(scan, keys.data(), index_.groups, nullptr, 0);
-            TupleTableSlot* row = table_slot_create(index_.heap, nullptr);
+            const std::size_t capacity = static_cast<std::size_t>(work_mem) * 1024 / sizeof(std::uint64_t);
+            auto* roots = static_cast<std::uint64_t*>(MemoryContextAllocHuge(CurrentMemoryContext, capacity * sizeof(std::uint64_t)));
+            std::size_t size = 0;
             for (ItemPointer tid; (tid = index_getnext_tid(scan, ForwardScanDirection)) != nullptr;) {
                 CHECK_FOR_INTERRUPTS();
-                const ItemPointerData root = *tid;
-                if (index_fetch_heap(scan, row)) take(root, row);
+                roots[size++] = packed(*tid);
+                if (size < capacity) continue;
+                take_rows({roots, size});
+                size = 0;
             }
-            ExecDropSingleTupleTableSlot(row);
+            take_rows({roots, size});
+            pfree(roots);
             index_endscan(scan);
         }
         index_close(btree, AccessShareLock);

@@ -18,6 +18,7 @@ class Fallback {
 
   private:
     void begin_sort(ScanDirection direction);
+    void take_rows(std::span<std::uint64_t> roots);
     bool read_btree();
     void read_heap();
     void take(ItemPointerData root, TupleTableSlot* row);

@@ -3,6 +3,7 @@
 
 #include "am.h"
 #include "page.h"
+#include "toasted.h"
 
 namespace topk {
 
@@ -172,7 +173,7 @@ std::uint64_t hash_group(OpenIndex& index, const Datum* values, const bool* null
 }
 
 std::uint64_t hash_root(ItemPointerData root) {
-    return mix_bits((static_cast<std::uint64_t>(ItemPointerGetBlockNumber(&root)) << 16) | ItemPointerGetOffsetNumber(&root));
+    return mix_bits(packed(root));
 }
 
 int compare(OpenIndex& index, const Key& a, const Key& b) {
@@ -207,11 +208,6 @@ Key key_of(const OpenIndex& index, const Datum* values, const bool* nulls) {
     memcpy(key.nulls.data(), nulls, count * sizeof(bool));
     key.open_from = index.keys;
     return key;
-}
-
-bool is_external(const OpenIndex& index, int column, Datum value) {
-    const auto attribute = TupleDescAttr(RelationGetDescr(index.relation), column);
-    return attribute->attlen == -1 && VARATT_IS_EXTERNAL(DatumGetPointer(value));
 }
 
 Key bound_of(const OpenIndex& index, const Datum* values, const bool* nulls) {

@@ -59,6 +59,15 @@ std::uint64_t hash_group(OpenIndex& index, const Datum* values, const bool* null
 /// Continues a group's hash with one column's.
 std::uint64_t hash_column(std::uint64_t hash, bool is_null, std::uint64_t column);
 std::uint64_t finish_hash(std::uint64_t hash);
+/// A TID as a number that sorts as it lies in the table; never 0.
+inline std::uint64_t packed(ItemPointerData tid) {
+    return (static_cast<std::uint64_t>(ItemPointerGetBlockNumber(&tid)) << 16) | ItemPointerGetOffsetNumber(&tid);
+}
+inline ItemPointerData unpacked(std::uint64_t number) {
+    ItemPointerData tid;
+    ItemPointerSet(&tid, static_cast<BlockNumber>(number >> 16), static_cast<OffsetNumber>(number & 0xFFFF));
+    return tid;
+}
 /// Hash of a row within its group.
 std::uint64_t hash_root(ItemPointerData root);
 
@@ -73,8 +82,6 @@ Key key_of(const OpenIndex& index, const Datum* values, const bool* nulls);
 
 /// A key at or above that of the values: open from the first one that would have to be fetched from a TOAST table.
 Key bound_of(const OpenIndex& index, const Datum* values, const bool* nulls);
-/// True if the value of an index column would have to be fetched from a TOAST table.
-bool is_external(const OpenIndex& index, int column, Datum value);
 
 /// An item for a key that ranks at or above the given one and fits kMaxItem: long tie-breakers are cut or left open, values that would
 /// have to be fetched from a TOAST table too. palloc'ed.

@@ -1,7 +1,7 @@
 // Reading versions and HOT chains from table pages.
 #include "versions.h"
 
-#include "page.h"
+#include "toasted.h"
 
 namespace topk {
 
@@ -163,17 +163,17 @@ RowState row_state(OpenIndex& index, std::uint64_t hash, IndexTuple entry) {
 PhysicalScan::PhysicalScan(const OpenIndex& index, BufferAccessStrategy strategy)
     : index_(index),
       strategy_(strategy),
-      horizon_(GetOldestNonRemovableTransactionId(index.heap)),
       pages_(RelationGetNumberOfBlocks(index.heap)),
       versions_(static_cast<Version*>(palloc(MaxHeapTuplesPerPage * sizeof(Version)))) {}
 
-bool PhysicalScan::is_readable(const Version& version) const {
+bool PhysicalScan::is_lost(const Version& version) const {
+    if (version.superseded_by == 0) return false;
     std::array<Datum, INDEX_MAX_KEYS> values;
     std::array<bool, INDEX_MAX_KEYS> nulls;
     index_values(index_, version.tuple, values.data(), nulls.data());
     for (int column = 0; column < index_.groups + index_.keys; ++column)
-        if (!nulls[column] && is_external(index_, column, values[column])) return false;
-    return true;
+        if (!nulls[column] && is_external(index_, column, values[column]) && !is_stored(values[column])) return true;
+    return false;
 }
 
 bool PhysicalScan::next_page(std::span<Version>* versions) {
@@ -196,11 +196,12 @@ bool PhysicalScan::next_page(std::span<Version>* versions) {
         version.tuple = heap_copytuple(&tuple);
         version.superseded_by = status == HEAPTUPLE_RECENTLY_DEAD ? full_xid(dead_after) : 0;
         version.live = status == HEAPTUPLE_LIVE || status == HEAPTUPLE_INSERT_IN_PROGRESS;
-        count += status != HEAPTUPLE_RECENTLY_DEAD || !TransactionIdPrecedes(dead_after, horizon_) || is_readable(version);
+        ++count;
     }
     UnlockReleaseBuffer(buffer);
     ++block_;
-    *versions = {versions_, count};
+    auto* end = std::remove_if(versions_, versions_ + count, [&](const Version& version) { return is_lost(version); });
+    *versions = {versions_, end};
     return true;
 }
 

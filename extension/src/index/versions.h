@@ -41,8 +41,8 @@ struct Version {
     std::uint64_t superseded_by;  // the transaction that did for good; 0 if none did
 };
 
-/// Visits every version in the table, in physical order, under no lock. Left out are versions that are dead to every snapshot of this
-/// server and whose key would have to be fetched from a TOAST table, where it may be gone.
+/// Visits every version in the table, in physical order, under no lock. Left out are dead ones of which a value of an
+/// index column is gone from its TOAST table: no snapshot can read them.
 class PhysicalScan {
   public:
     PhysicalScan(const OpenIndex& index, BufferAccessStrategy strategy);
@@ -52,11 +52,10 @@ class PhysicalScan {
     BlockNumber done() const { return block_; }
 
   private:
-    bool is_readable(const Version& version) const;
+    bool is_lost(const Version& version) const;
 
     const OpenIndex& index_;
     BufferAccessStrategy strategy_;
-    TransactionId horizon_;
     BlockNumber pages_;
     BlockNumber block_ = 0;
     Version* versions_;

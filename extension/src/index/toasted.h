@@ -1,0 +1,16 @@
+// Values of index columns that lie in a TOAST table. A dead row's may be gone while the row is still there: the TOAST table is vacuumed by
+// itself, and the horizon it was vacuumed by can be later than one computed afterwards (transactions of other databases count for a
+// snapshot, but not for VACUUM).
+#pragma once
+
+#include "order.h"
+
+namespace topk {
+
+/// True if the value of an index column would have to be fetched from a TOAST table.
+bool is_external(const OpenIndex& index, int column, Datum value);
+
+/// False if part of an external value is missing in its TOAST table.
+bool is_stored(Datum value);
+
+}  // namespace topk
