@@ -6,7 +6,8 @@
 Every layer writes build/test-logs/<layer>.log; its tail is printed when it fails. A layer that fails does not stop the
 others; one that this machine cannot run counts as skipped. pg17 and pg18 are the SQL layers on those majors; assert and
 valgrind, on a build with assertions, are of `soak` (tests/servers). Needs `make deps`; builds what it runs. Seeds and sizes are
-set by environment (RC_PARAMS, E2E_SEED, E2E_KILLS …).
+set by environment (RC_PARAMS, E2E_SEED, E2E_KILLS …; of the layer index, which runs on the oldest and the newest major, see its
+README.md).
 """
 import contextlib
 import os
@@ -32,6 +33,8 @@ from harness.cluster import Cluster  # noqa: E402
 FUZZ_SECONDS = {"test": 60, "soak": 3600}
 SOAK_ENVIRONMENT = {"E2E_KILLS": "200", "E2E_DATABASE_STOPS": "10", "E2E_BROKER_KILLS": "5", "E2E_EVENTS": "3000000",
                     "E2E_ZOMBIE_ROUNDS": "3", "E2E_CUTS": "50", "RC_PARAMS": "max_success=2000"}
+INDEX_SOAK_ENVIRONMENT = {"TOPK_READERS": "100000", "TOPK_STANDBY_READERS": "10000", "TOPK_CRASHES": "20", "TOPK_DAMAGES": "600",
+                          "TOPK_SIZE": "1"}
 # Each suppression has its reason in tests/unit/sanitizers/README.md
 SANITIZER_ENVIRONMENT = {
     "asan": {"ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks=1",
@@ -166,6 +169,23 @@ def valgrind(log, mode):
         return good and not errors
 
 
+def index(log, mode):
+    """Lists of the index against sorts of the table, on the oldest and the newest major at once."""
+    environment = {**(INDEX_SOAK_ENVIRONMENT if mode == "soak" else {}), **os.environ}
+    runs = []
+    for major in sorted({servers.native_major(), 18}):
+        part = log.with_suffix(f".{major}.log")
+        command = [PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "--durations=0", "-rs", "tests/index"]
+        with open(part, "wb") as out:
+            runs.append((major, part, command, subprocess.Popen(command, cwd=ROOT, env={**environment, "TOPK_MAJORS": str(major)},
+                                                                stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)))
+    ends = [process.wait() for _, _, _, process in runs]
+    for major, part, command, _ in runs:
+        note(log, f"$ TOPK_MAJORS={major} {shlex.join(command)}", part.read_text(errors="replace"))
+        part.unlink()
+    return not any(ends)
+
+
 def e2e(log, mode):
     return run([PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "tests/e2e"], log, **(SOAK_ENVIRONMENT if mode == "soak" else {}))
 
@@ -176,7 +196,7 @@ def demo(log, mode):
 
 LAYERS = {"build": build, "style": style, "unit": unit, "asan": sanitized("asan"), "tsan": sanitized("tsan"), "fuzz": fuzz,
           "regress": sql(REGRESS), "pgtap": sql(PGTAP), "pg17": on_major(17, REGRESS, PGTAP), "pg18": on_major(18, REGRESS, PGTAP),
-          "assert": on_major("15-assert", REGRESS, PGTAP), "valgrind": valgrind, "e2e": e2e, "demo": demo}
+          "index": index, "assert": on_major("15-assert", REGRESS, PGTAP), "valgrind": valgrind, "e2e": e2e, "demo": demo}
 # Layers of `soak` only, unless named
 SOAK_ONLY = {"assert", "valgrind"}
 # Layers that are one check, without a runner that counts
@@ -204,6 +224,7 @@ def run_layer(name, mode):
         totals["failed"] = totals["failed"] or 1
     print(f"{'ok  ' if good else 'FAIL'} {name:8} {totals['passed']:5} passed {totals['failed']:3} failed {totals['skipped']:3} skipped "
           f"{time.monotonic() - started:7.1f} s", flush=True)
+    print("".join(f"    {line}\n" for line in text.splitlines() if line.startswith("counted: ")), end="", flush=True)
     if not good:
         print("\n".join(f"    {line}" for line in text.splitlines()[-60:]), flush=True)
     return totals

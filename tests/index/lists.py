@@ -99,11 +99,10 @@ def through_prepared(cursor, asked):
     if not limited:
         return through_index(cursor, asked)
     statement, limit, offset = limited.groups()
-    cursor.execute(f"{THROUGH_INDEX} SET LOCAL plan_cache_mode = force_generic_plan; "
+    # A statement outlives the transaction that failed in it
+    cursor.execute(f"DEALLOCATE ALL; {THROUGH_INDEX} SET LOCAL plan_cache_mode = force_generic_plan; "
                    f"PREPARE asked (bigint) AS {statement} LIMIT $1{offset or ''}; EXECUTE asked({limit})", asked.values)
-    rows = [row for row, in cursor.fetchall()]
-    cursor.execute("DEALLOCATE asked")
-    return rows
+    return [row for row, in cursor.fetchall()]
 
 
 def plan(cursor, asked):
@@ -123,7 +122,8 @@ def first_differences(actual, expected, shown=12):
     lines.append(f"doubled: {doubled}")
     for place, (one, other) in enumerate(zip(actual, expected)):
         if one != other:
-            lines += [f"first difference at row {place + 1}:", f"  index {actual[place:place + shown]}", f"  heap  {expected[place:place + shown]}"]
+            end = place + shown
+            lines += [f"first difference at row {place + 1}:", f"  index {actual[place:end]}", f"  heap  {expected[place:end]}"]
             break
     return "\n".join(lines)
 
@@ -144,7 +144,8 @@ def explain_mismatch(cursor, asked, actual, expected, how):
     return "\n".join([
         f"wrong list, {asked.kind} {how}: {asked.text(cursor)}", first_differences(actual, expected),
         f"asked again: {again}; the heap: {heap_again}",
-        f"isolation {ask('SHOW transaction_isolation')}, snapshot {ask('SELECT pg_current_snapshot()')}, own xid {ask('SELECT pg_current_xact_id_if_assigned()')}",
+        f"isolation {ask('SHOW transaction_isolation')}, snapshot {ask('SELECT pg_current_snapshot()')}",
+        f"own xid {ask('SELECT pg_current_xact_id_if_assigned()')}",
         plan(cursor, asked), f"index_stats {ask(stats)}"])
 
 

@@ -1,4 +1,4 @@
-"""What is tested and how much of it. Everything can be set by environment; see README.md."""
+"""What is tested and how much of it, of every major. Everything can be set by environment; see README.md."""
 import os
 from pathlib import Path
 
@@ -7,15 +7,15 @@ ROOT = Path(__file__).resolve().parents[2]
 SEED = int(os.environ.get("TOPK_SEED") or 20260611)
 METHOD = os.environ.get("TOPK_METHOD") or "topk"
 READERS = int(os.environ.get("TOPK_READERS") or 1000)
-STANDBY_READERS = int(os.environ.get("TOPK_STANDBY_READERS") or READERS // 5)
-CONTROL_READERS = int(os.environ.get("TOPK_CONTROL_READERS") or 600)
+STANDBY_READERS = int(os.environ.get("TOPK_STANDBY_READERS") or 200)
+CONTROL_READERS = int(os.environ.get("TOPK_CONTROL_READERS") or 1000)
 CRASHES = int(os.environ.get("TOPK_CRASHES") or 3)
-DAMAGES = int(os.environ.get("TOPK_DAMAGES") or 60)
+DAMAGES = int(os.environ.get("TOPK_DAMAGES") or 84)
 SIZE = float(os.environ.get("TOPK_SIZE") or 0.1)
 MAJORS = [int(major) for major in os.environ.get("TOPK_MAJORS", "15 18").split()]
 KEEP = bool(os.environ.get("TOPK_KEEP"))
 
 # Servers: deadlocks and prepared transactions are part of the mix, autovacuum is busy; plans are the tests' matter.
-STORM_SETTINGS = {"max_prepared_transactions": 50, "deadlock_timeout": "50ms", "max_parallel_workers_per_gather": 0, "autovacuum_naptime": "1s",
-                  "jit": "off", "log_min_error_statement": "panic", "max_connections": 60}
+STORM_SETTINGS = {"max_prepared_transactions": 50, "deadlock_timeout": "50ms", "max_parallel_workers_per_gather": 0,
+                  "autovacuum_naptime": "1s", "jit": "off", "log_min_error_statement": "panic", "max_connections": 60}
 VARIANTS = ("topk_overwrite_bound", "topk_heap_only_tid", "topk_core_build_scan")

@@ -51,6 +51,7 @@ class Shape:
     k: int = None  # None: the option is not given
     ids: int = 1200  # how many different rows a group can have
     options: str = ""
+    external: tuple = ()  # columns stored out of line when they are long
     extra: tuple = field(default=(Column("note", "int"),))
 
     @property
@@ -69,12 +70,14 @@ class Shape:
         columns = [f"{c.name} {c.type}" for c in (*self.columns, *self.extra)]
         if self.key:
             columns.append(f"PRIMARY KEY ({', '.join(self.key)})")
-        return f"CREATE TABLE {self.name} ({', '.join(columns)}) {self.options}"
+        external = "".join(f"; ALTER TABLE {self.name} ALTER {name} SET STORAGE EXTERNAL" for name in self.external)
+        return f"CREATE TABLE {self.name} ({', '.join(columns)}) {self.options}{external}"
 
     def create_index(self, method, name=None, concurrently=False):
         columns = ", ".join(c.order for c in self.columns)
         option = f" WITH (k = {self.k})" if method == "topk" and self.k else ""
-        return f"CREATE INDEX {'CONCURRENTLY ' if concurrently else ''}{name or self.index} ON {self.name} USING {method} ({columns}){option}"
+        manner = "CONCURRENTLY " if concurrently else ""
+        return f"CREATE INDEX {manner}{name or self.index} ON {self.name} USING {method} ({columns}){option}"
 
     def some_group(self, rng):
         return [skewed(rng, c.values) for c in self.groups]
@@ -117,6 +120,7 @@ def moment(rng):
 
 
 BIGINT = Score("bigint", small, "%s::bigint")
+INT = Score("int", small, "%s::int")
 TEXT_C = 'text COLLATE "C"'
 VIDEO = Column("id", TEXT_C, make="vid_{}".format)
 NUMBER = Column("id", "int", make=int)
@@ -126,16 +130,22 @@ def long_id(number):
     return "common/" * 15 + f"{number * 7919 % 10007:05d}" + "x" * 90
 
 
+def huge_id(number):
+    """Every third is too long for the table's page, and half of those begin alike."""
+    return f"{number:05d}" if number % 3 else "same" * 40 * (number % 2) + f"{number:05d}" * 700
+
+
 SHAPES = (
     Shape("hours", (Column("g", "int", (1, 2, 3, 4, 5, 6)),), BIGINT, (VIDEO,), ("g", "id"), 3, options="WITH (fillfactor = 70)"),
     Shape("whole", (), BIGINT, (VIDEO,), ("id",), 5, ids=3000),
-    Shape("pairs", (Column("a", "int", (1, None, 2)), Column("b", TEXT_C, ("x", "", None, "y" * 100))), Score("int", small, "%s::int"), (VIDEO,), (), 2),
-    Shape("downward", (Column("g", "bigint", (1, -(2 ** 60), 3)),), Score("int", small, "%s::int"), (Column("id", "bigint", make=int, descending=True),),
+    Shape("pairs", (Column("a", "int", (1, None, 2)), Column("b", TEXT_C, ("x", "", None, "y" * 100))), INT, (VIDEO,), (), 2),
+    Shape("downward", (Column("g", "bigint", (1, -(2 ** 60), 3)),), INT, (Column("id", "bigint", make=int, descending=True),),
           ("g", "id"), 1, options="WITH (fillfactor = 50)"),
-    Shape("decimals", (Column("g", TEXT_C, ("a", "b", "c" * 3000)),), Score("numeric", numeric, "%s::numeric / 8"), (VIDEO,), ("id", "g"), 20),
+    Shape("decimals", (Column("g", TEXT_C, ("a", "b", "c" * 3000)),), Score("numeric", numeric, "%s::numeric / 8"), (VIDEO,),
+          ("id", "g"), 20),
     Shape("doubles", (Column("g", "smallint", (1, 2, 3, 4)),), Score("float8", double, "%s::float8 / 8"), (VIDEO,), ("g", "id"), 4),
-    Shape("moments", (Column("g", "date", (date(2026, 1, 1), date(1, 1, 1), None)),), Score("timestamptz", moment, "%s * interval '1 second'"),
-          (NUMBER,), (), 10),
+    Shape("moments", (Column("g", "date", (date(2026, 1, 1), date(1, 1, 1), None)),),
+          Score("timestamptz", moment, "%s * interval '1 second'"), (NUMBER,), (), 10),
     Shape("keyless", (Column("g", "int", (1, 2)),), Score("smallint", lambda rng: rng.randrange(6), "mod(%s, 3)::smallint"),
           (Column("place", "int", make=lambda n: n % 10, descending=True), Column("id", "int", make=lambda n: n % 97)), (), 2),
     Shape("wide", (Column("g", "int", (1, 2, 3)),), BIGINT, (VIDEO,), ("id", "g"), None, ids=2500),
@@ -143,4 +153,5 @@ SHAPES = (
           (Column("id", TEXT_C, make=long_id),), ("g", "id"), 3, ids=600),
     Shape("words", (Column("g", 'text COLLATE "und-x-icu"', ("ä", "A", "a")),), BIGINT,
           (Column("id", 'text COLLATE "und-x-icu"', make=lambda n: ("e", "é", "E", "É")[n % 4] + str(n)),), ("g", "id"), 7, ids=800),
+    Shape("outside", (Column("g", "int", (1, 2)),), BIGINT, (Column("id", TEXT_C, make=huge_id),), (), 4, ids=300, external=("id",)),
 )

@@ -20,7 +20,8 @@ from shapes import SHAPES
 from writers import Writer
 
 # What concurrent transactions may end in
-CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected, errors.LockNotAvailable, errors.UniqueViolation, errors.CardinalityViolation)
+CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected, errors.LockNotAvailable, errors.UniqueViolation,
+             errors.CardinalityViolation)
 # What recovery may do to readers of a standby
 RECOVERY_CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected, errors.QueryCanceled)
 
@@ -95,17 +96,21 @@ class Storm:
                 session.execute(shape.create_index(self.method))
         session.connection.close()
 
-    def run(self, readers, limit, writers=4):
-        """Raises what went wrong. `limit` in seconds: nothing may hang."""
+    def run(self, readers, limit, writers=4, met=()):
+        """Raises what went wrong. `limit` in seconds: nothing may hang. `met`: what must have happened, too."""
         self.start_writers(writers)
         for hold in (("write", 10), ("write", 30), ("write", 100), ("write", 400), ("maintenance", 3), ("maintenance", 8)):
-            self._start(f"reader {hold[0]} {hold[1]}", self.connect_reader, self._read, hold, readers)
+            self._start(f"reader {hold[0]} {hold[1]}", self.connect_reader, self._read, hold)
         with self.progress.changed:
-            done = self.progress.changed.wait_for(lambda: self.failure or self.progress.counts["reader"] >= readers, limit)
+            done = self.progress.changed.wait_for(lambda: self.failure or self._enough(readers, met), limit)
         self.stop()
         if self.failure:
             raise self.failure
-        assert done, f"{self.progress.counts['reader']} of {readers} reader transactions within {limit} s; {self.summary()}"
+        never = [kind for kind in met if not self.progress.counts[kind]]
+        assert done, f"{self.progress.counts['reader']} of {readers} reader transactions within {limit} s, never {never}; {self.summary()}"
+
+    def _enough(self, readers, met):
+        return self.progress.counts["reader"] >= readers and all(self.progress.counts[kind] for kind in met)
 
     def start_writers(self, writers=4, maintainers=True):
         for number in range(writers):
@@ -156,7 +161,8 @@ class Storm:
     def _fail(self, session, error):
         journals = "\n".join(f"  {table}: {' '.join(journal)}" for table, journal in self.journals.items()
                              if f" {table} " in str(error) or f"{table}_" in str(error))
-        report = f"TOPK_SEED={self.seed}, session {session.number}: {type(error).__name__}: {error}\nlast operations:\n{journals}\n{self.summary()}"
+        report = (f"TOPK_SEED={self.seed}, session {session.number}: {type(error).__name__}: {error}\n"
+                  f"last operations:\n{journals}\n{self.summary()}")
         with self.progress.changed:
             if not self.failure:
                 kind = lists.Mismatch if isinstance(error, lists.Mismatch) else AssertionError
@@ -175,9 +181,9 @@ class Storm:
             self.progress.advance("write")
             self.progress.advance(f"transaction {ending}")
 
-    def _read(self, session, rng, hold, readers):
+    def _read(self, session, rng, hold):
         reader = Reader(session, self, rng, hold, serializable=not self.on_standby)
-        while not self.stopping and self.progress.counts["reader"] < readers:
+        while not self.stopping:
             try:
                 reader.transact()
             except RECOVERY_CONFLICTS if self.on_standby else CONFLICTS as error:

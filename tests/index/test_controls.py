@@ -14,7 +14,8 @@ from storm import Storm
 pytestmark = pytest.mark.skipif(settings.METHOD != "topk", reason="the controls are builds of topk")
 
 TABLE = """CREATE TABLE few (g int, score int, id int, PRIMARY KEY (g, id)) WITH (fillfactor = 50);
-           INSERT INTO few SELECT 1, n * 10, n FROM generate_series(1, 20) n; CREATE INDEX few_top ON few USING topk (g, score DESC, id) WITH (k = 3)"""
+           INSERT INTO few SELECT 1, n * 10, n FROM generate_series(1, 20) n;
+           CREATE INDEX few_top ON few USING topk (g, score DESC, id) WITH (k = 3)"""
 TOP = "SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SELECT id FROM few WHERE g = 1 ORDER BY score DESC, id LIMIT 3"
 
 
@@ -58,7 +59,8 @@ def rebuild_under_snapshot(database):
         return top(old), [20, 19, 18]
 
 
-SCENARIOS = {"topk_overwrite_bound": lower_under_snapshot, "topk_heap_only_tid": raise_in_place, "topk_core_build_scan": rebuild_under_snapshot}
+SCENARIOS = {"topk_overwrite_bound": lower_under_snapshot, "topk_heap_only_tid": raise_in_place,
+             "topk_core_build_scan": rebuild_under_snapshot}
 
 
 @pytest.mark.parametrize("variant", SCENARIOS)
@@ -70,10 +72,10 @@ def test_scenario(variant, variants, start):
 
 
 @pytest.mark.parametrize("variant", SCENARIOS)
-def test_storm_finds(variant, variants, start, major):
+def test_storm_finds(variant, variants, start, major, count_up):
     database = Database(start(library=variants[variant]))
     storm = Storm(database.connect, f"{settings.SEED}/{major}/{variant}", index_check=False)
     storm.create()
     with pytest.raises(Mismatch):
         storm.run(settings.CONTROL_READERS, limit=60 + settings.CONTROL_READERS)
-    print(f"found after {storm.progress.counts['reader']} reader transactions")
+    count_up(f"a wrong list after {storm.progress.counts['reader']} reader transactions")

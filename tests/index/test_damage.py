@@ -26,10 +26,14 @@ def shape(number):
 
 
 def create(database, shapes):
-    """One group with pages of its own, and many that share a bucket."""
+    """One group with pages of its own, many that share a bucket, and pages given back by another that was large once."""
     for each in shapes:
-        database.execute(f"{each.create_table()}; INSERT INTO {each.name} SELECT CASE WHEN n % 2 = 0 THEN 1 ELSE n % 29 + 1 END, n * 7919 % 1000, 'vid_' || n, 0 "
-                         f"FROM generate_series(1, 3000) n; {each.create_index('topk')}")
+        database.execute(f"{each.create_table()}; INSERT INTO {each.name} "
+                         f"SELECT CASE WHEN n % 2 = 0 THEN 1 ELSE n % 29 + 1 END, n * 7919 % 1000, 'vid_' || n, 0 "
+                         f"FROM generate_series(1, 3000) n; {each.create_index('topk')}; "
+                         f"INSERT INTO {each.name} SELECT 30, n, 'vid_' || n, 0 FROM generate_series(1, 1000) n")
+        database.execute(f"DELETE FROM {each.name} WHERE g = 30")
+        database.execute(f"VACUUM {each.name}")
 
 
 def kind_of(page):
@@ -98,14 +102,17 @@ class Victim:
         for _ in range(6):
             self.read(lists.question(self.shape, self.rng))
         for group in (1, 2, 29):
-            self.read(lists.Question(self.shape, f"SELECT id FROM {self.shape.name} WHERE g = {group} ORDER BY score DESC, id LIMIT 20", (), "top"))
+            top = f"SELECT id FROM {self.shape.name} WHERE g = {group} ORDER BY score DESC, id LIMIT 20"
+            self.read(lists.Question(self.shape, top, (), "top"))
 
     def use(self):
         table, index = self.shape.name, self.shape.index
         self.read_all()
-        for statement in (f"SELECT * FROM topk.index_stats('{index}')", f"SELECT * FROM topk.index_groups('{index}')", f"SELECT topk.index_check('{index}')",
+        for statement in (f"SELECT * FROM topk.index_stats('{index}')", f"SELECT * FROM topk.index_groups('{index}')",
+                          f"SELECT topk.index_check('{index}')",
                           f"INSERT INTO {table} SELECT n % 40, 5000 + n, 'new_' || n FROM generate_series(1, 400) n",
-                          f"UPDATE {table} SET score = score + 1000 WHERE g = 1 AND id < 'vid_2'", f"UPDATE {table} SET score = -1 WHERE g = 3",
+                          f"UPDATE {table} SET score = score + 1000 WHERE g = 1 AND id < 'vid_2'",
+                          f"UPDATE {table} SET score = -1 WHERE g = 3",
                           f"DELETE FROM {table} WHERE score > 900 AND g < 3", f"SELECT topk.index_refill('{index}')",
                           f"VACUUM (INDEX_CLEANUP ON) {table}", f"SELECT topk.index_check('{index}')"):
             self.attempt(statement)
@@ -117,7 +124,7 @@ class Victim:
         assert self.refused == refused, f"{self.done}: still refused after REINDEX"
 
 
-def test_damaged_pages(start, major):
+def test_damaged_pages(start, major, count_up):
     server = start(autovacuum="off")
     database = Database(server)
     rng = random.Random(f"{settings.SEED}/damage")
@@ -127,14 +134,16 @@ def test_damaged_pages(start, major):
     server.stop()
     if major >= 18:  # on by default, and then core finds the damage first
         servers.run(*server._command(f"{server.installation.paths()['bindir']}/pg_checksums", "--disable", "--no-sync", "-D", server.data))
-    kinds, ways = ("meta", "node", "bucket", "head", "group"), ("byte", "word", "piece", "whole page", "zeroed", "byte", "truncated")
-    done = {each.name: damage(paths[each.name], rng, kinds[number % len(kinds)], ways[number // len(kinds) % len(ways)]) for number, each in enumerate(shapes)}
+    kinds = ("meta", "node", "bucket", "head", "group", "free")
+    ways = ("byte", "word", "piece", "whole page", "zeroed", "byte", "truncated")
+    done = {each.name: damage(paths[each.name], rng, kinds[number % len(kinds)], ways[number // len(kinds) % len(ways)])
+            for number, each in enumerate(shapes)}
     server.start()
     refused = 0
     for each in shapes:
         victim = Victim(database, each, f"{each.name}, {done[each.name]}", rng)
         victim.use()
         refused += bool(victim.refused)
-    print(f"{len(shapes)} damages, {refused} noticed")
+    count_up(f"{len(shapes)} damages, {refused} noticed, {len(shapes) - refused} without effect")
     assert refused > len(shapes) // 2
     assert_no_crash(server)

@@ -1,7 +1,8 @@
 """The same on a hot standby: what it replays is what the primary wrote, and old snapshots read right during replay.
 
 Replay waits for readers (max_standby_streaming_delay = -1) and the primary does not know them (no feedback), so that
-their snapshots are older than what the primary has long cleaned up. wal_consistency_checking compares every replayed page.
+their snapshots are older than what the primary has long cleaned up. wal_consistency_checking compares every replayed page of the
+index; not the tables', because replay of a row lock drops a bit (HEAP_COMBOCID) that the primary keeps, which shows on frozen rows.
 """
 import settings
 from database import Database, assert_no_crash
@@ -10,19 +11,19 @@ from storm import Storm
 PATIENT = {"hot_standby_feedback": "off", "max_standby_streaming_delay": "-1", "max_standby_archive_delay": "-1"}
 
 
-def test_lists_on_a_standby_equal_its_heap(start, major, run_directory, test_name):
-    primary = start("primary", wal_consistency_checking="all", max_wal_size="4GB")
+def test_lists_on_a_standby_equal_its_heap(start, major, run_directory, test_name, count_up):
+    primary = start("primary", wal_consistency_checking="generic", max_wal_size="4GB")
     with primary.standby(run_directory / test_name / "standby", PATIENT) as standby:
+        start.started.append(standby)
         database = Database(primary)
         there = Database(standby, create=False)
         storm = Storm(database.connect, f"{settings.SEED}/{major}/standby", settings.METHOD, connect_reader=there.connect)
         storm.create(rows=800)
         primary.wait_for_standby(standby)
-        readers = settings.STANDBY_READERS // len(settings.MAJORS)
-        storm.run(readers, limit=120 + readers)
+        storm.run(settings.STANDBY_READERS, limit=120 + settings.STANDBY_READERS)
         database.finish_prepared()
         primary.wait_for_standby(standby)
         there.compare_lists(settings.SEED)
-        print(storm.summary())
+        count_up(storm.summary())
         assert_no_crash(standby)
     assert_no_crash(primary)

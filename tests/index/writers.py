@@ -14,9 +14,9 @@ class Writer:
         self.cursor = session.cursor()
         self.cursor.execute("SET lock_timeout = '100ms'")
         self.operations = [
-            (self.insert, 6), (self.upsert, 8), (self.step_one, 14), (self.set_one, 6), (self.step_many, 6), (self.lower_top, 5), (self.delete_one, 5),
-            (self.delete_top, 3), (self.delete_many, 2), (self.move_group, 3), (self.change_id, 3), (self.copy_in, 2), (self.touch, 4),
-            (self.lock_rows, 3), (self.same_again, 2), (self.look, 4), (self.look_while_writing, 2)]
+            (self.insert, 6), (self.upsert, 8), (self.step_one, 14), (self.set_one, 6), (self.step_many, 6), (self.lower_top, 5),
+            (self.delete_one, 5), (self.delete_top, 3), (self.delete_many, 2), (self.move_group, 3), (self.change_id, 3), (self.copy_in, 2),
+            (self.touch, 4), (self.lock_rows, 3), (self.same_again, 2), (self.look, 4), (self.look_while_writing, 2)]
 
     def transact(self):
         """One transaction; returns what became of it."""
@@ -68,7 +68,8 @@ class Writer:
 
     @staticmethod
     def row_is(shape):
-        return " AND ".join(f"{c.name} {'=' if c in shape.ties else 'IS NOT DISTINCT FROM'} {c.placeholder}" for c in (*shape.groups, *shape.ties))
+        return " AND ".join([*(f"{c.name} IS NOT DISTINCT FROM {c.placeholder}" for c in shape.groups),
+                             *(f"{c.name} = {c.placeholder}" for c in shape.ties)])
 
     def some_row(self, shape):
         return [*shape.some_group(self.rng), *shape.some_id(self.rng)]
@@ -87,7 +88,8 @@ class Writer:
     # --- operations ---
 
     def insert(self, shape):
-        self.insert_rows(shape, self.rng.choice([1, 1, 5, 30]), "ON CONFLICT DO NOTHING" if self.rng.random() < 0.8 or not shape.key else "")
+        ending = "ON CONFLICT DO NOTHING" if self.rng.random() < 0.8 or not shape.key else ""
+        self.insert_rows(shape, self.rng.choice([1, 1, 5, 30]), ending)
 
     def upsert(self, shape):
         if not shape.key:
@@ -97,12 +99,13 @@ class Writer:
         self.insert_rows(shape, self.rng.choice([1, 3, 20, 60]), update)
 
     def insert_rows(self, shape, count, ending):
-        rows = {tuple(row[:len(shape.groups)] + row[len(shape.groups) + 1:]): row for row in (shape.some_row(self.rng) for _ in range(count))}
-        rows = list(rows.values())
+        drawn = [shape.some_row(self.rng) for _ in range(count)]
+        rows = list({tuple(row[:len(shape.groups)] + row[len(shape.groups) + 1:]): row for row in drawn}.values())
         if self.rng.random() < 0.7:  # in one order, so that batches seldom deadlock
             rows.sort(key=lambda row: str(row[len(shape.groups) + 1:]))
         one = f"({', '.join(c.placeholder for c in shape.columns)})"
-        self.run(f"INSERT INTO {shape.name} AS t ({', '.join(c.name for c in shape.columns)}) VALUES {', '.join([one] * len(rows))} {ending}",
+        columns = ", ".join(c.name for c in shape.columns)
+        self.run(f"INSERT INTO {shape.name} AS t ({columns}) VALUES {', '.join([one] * len(rows))} {ending}",
                  [value for row in rows for value in row])
 
     def step_one(self, shape):
@@ -139,7 +142,8 @@ class Writer:
     def move_group(self, shape):
         if shape.groups:
             changes = ", ".join(f"{c.name} = {c.placeholder}" for c in shape.groups)
-            self.run(f"UPDATE {shape.name} t SET {changes} WHERE {self.row_is(shape)}", [*shape.some_group(self.rng), *self.some_row(shape)])
+            values = [*shape.some_group(self.rng), *self.some_row(shape)]
+            self.run(f"UPDATE {shape.name} t SET {changes} WHERE {self.row_is(shape)}", values)
 
     def change_id(self, shape):
         changes = ", ".join(f"{c.name} = {c.placeholder}" for c in shape.ties)
@@ -148,19 +152,21 @@ class Writer:
     def copy_in(self, shape):
         """Into keys that are free for sure: beyond those of other operations. Some older ones of that kind make room."""
         beyond = shape.ids + self.storm.next_number() % 100_000_000
-        rows = [[*shape.some_group(self.rng), shape.score.start(self.rng), *(c.make(beyond * 100 + n) for c in shape.ties)] for n in range(20)]
+        rows = [[*shape.some_group(self.rng), shape.score.start(self.rng), *(c.make(beyond * 100 + n) for c in shape.ties)]
+                for n in range(20)]
         text = "".join("\t".join(copied(value) for value in row) + "\t-1\n" for row in rows)
         self.cursor.execute(f"DELETE FROM {shape.name} WHERE note = -1 AND mod(abs(hashtext(ctid::text)), 8) = 1")
         self.cursor.copy_expert(f"COPY {shape.name} ({', '.join(c.name for c in shape.columns)}, note) FROM STDIN", io.StringIO(text))
 
     def touch(self, shape):
         """Changes no column of an index."""
-        self.run(f"UPDATE {shape.name} t SET note = coalesce(note, 0) + 1 WHERE note IS DISTINCT FROM -1 AND {self.row_is(shape)}", self.some_row(shape))
+        self.run(f"UPDATE {shape.name} t SET note = coalesce(note, 0) + 1 WHERE note IS DISTINCT FROM -1 AND {self.row_is(shape)}",
+                 self.some_row(shape))
 
     def lock_rows(self, shape):
         strength = self.rng.choice(["UPDATE", "NO KEY UPDATE", "SHARE", "KEY SHARE", "KEY SHARE"])
-        self.run(f"SELECT FROM {shape.name} t WHERE {self.group_is(shape)} AND mod(abs(hashtext(t::text)), 16) = {self.rng.randrange(16)} FOR {strength} SKIP LOCKED",
-                 shape.some_group(self.rng))
+        self.run(f"SELECT FROM {shape.name} t WHERE {self.group_is(shape)} AND mod(abs(hashtext(t::text)), 16) = {self.rng.randrange(16)} "
+                 f"FOR {strength} SKIP LOCKED", shape.some_group(self.rng))
 
     def same_again(self, shape):
         """Several versions by one transaction, some by one command."""

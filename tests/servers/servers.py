@@ -194,7 +194,7 @@ _ports = set()
 def free_port():
     """Below the ephemeral ports; never one that this process gave out before, whose server may just be restarting."""
     for step in range(4000):
-        port = 24000 + (os.getpid() * 13 + step) % 4000
+        port = 24000 + (os.getpid() * 2473 + step) % 4000  # far from those of processes started with us
         if port in _ports:
             continue
         with socket.socket() as probe:
