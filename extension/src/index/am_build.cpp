@@ -2,7 +2,7 @@
 // HOT versions, and old snapshots would then miss rows. The pages are written to WAL at the end, whole.
 #include "am.h"
 #include "insert.h"
-#include "versions.h"
+#include "populate.h"
 
 namespace topk {
 
@@ -30,14 +30,6 @@ void check_definition(Relation heap, Relation relation, const IndexInfo* info) {
                         errdetail("Score and tie-breakers can be at most %d columns.", INDEX_MAX_KEYS - 1)));
 }
 
-void add_tuple(OpenIndex& index, HeapTuple tuple, ItemPointerData root) {
-    std::array<Datum, INDEX_MAX_KEYS> values;
-    std::array<bool, INDEX_MAX_KEYS> nulls;
-    index_values(index, tuple, values.data(), nulls.data());
-    insert_version(index, hash_group(index, values.data(), nulls.data()), bound_of(index, &values[index.groups], &nulls[index.groups]),
-                   root, true);
-}
-
 #ifdef TOPK_TEST_CORE_BUILD_SCAN
 void add_core_tuple(Relation, ItemPointer tid, Datum* values, bool* nulls, bool, void* state) {
     auto& index = *static_cast<OpenIndex*>(state);
@@ -46,31 +38,12 @@ void add_core_tuple(Relation, ItemPointer tid, Datum* values, bool* nulls, bool,
 #endif
 
 /// Returns the number of live rows.
-double add_all(OpenIndex& index, IndexInfo* info) {
+double add_all(OpenIndex& index, [[maybe_unused]] IndexInfo* info) {
 #ifdef TOPK_TEST_CORE_BUILD_SCAN
     return table_index_build_scan(index.heap, index.relation, info, true, true, add_core_tuple, &index, nullptr);
+#else
+    return insert_all_versions(index, nullptr, nullptr);
 #endif
-    double live = 0;
-    BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
-    PhysicalScan scan(index, strategy);
-    MemoryContext page_context = AllocSetContextCreate(CurrentMemoryContext, "topk build", ALLOCSET_DEFAULT_SIZES);
-    pgstat_progress_update_param(PROGRESS_SCAN_BLOCKS_TOTAL, scan.pages());
-    MemoryContext caller = MemoryContextSwitchTo(page_context);
-    for (std::span<Version> versions; scan.next_page(&versions);) {
-        CHECK_FOR_INTERRUPTS();
-        for (const Version& version : versions) {
-            add_tuple(index, version.tuple, version.root);
-            live += version.live;
-        }
-        MemoryContextReset(page_context);
-        pgstat_progress_update_param(PROGRESS_SCAN_BLOCKS_DONE, scan.done());
-        pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, static_cast<std::int64_t>(live));
-    }
-    MemoryContextSwitchTo(caller);
-    MemoryContextDelete(page_context);
-    FreeAccessStrategy(strategy);
-    (void)info;
-    return live;
 }
 
 }  // namespace

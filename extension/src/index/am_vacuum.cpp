@@ -1,6 +1,7 @@
 // VACUUM. Entries are hints: one that names a removed row does no harm, so bulk deletion is house-keeping, and re-used TIDs need no care.
 #include "am.h"
 #include "group.h"
+#include "populate.h"
 #include "refill.h"
 
 namespace topk {
@@ -45,14 +46,23 @@ BlockNumber collect_free(OpenIndex& index, BufferAccessStrategy strategy) {
     return found;
 }
 
+/// CREATE INDEX CONCURRENTLY asks which rows it need not insert again, at a time when no version comes any more past the index. Those that
+/// did since it was built are inserted now, also what has been superseded: a standby's snapshot may be as old.
+void validate(Relation relation, IndexBulkDeleteCallback callback, void* state) {
+    Relation heap = table_open(IndexGetRelation(RelationGetRelid(relation), false), NoLock);
+    insert_all_versions(*open_index(relation, heap), callback, state);
+    table_close(heap, NoLock);
+}
+
 }  // namespace
 
 extern "C" IndexBulkDeleteResult* topk_bulkdelete(IndexVacuumInfo* info, IndexBulkDeleteResult* result, IndexBulkDeleteCallback callback,
                                                   void* state) {
     result = result_or_new(result);
-    // CREATE INDEX CONCURRENTLY asks which rows it need not insert again. None: while the index was not ready, HOT updates passed it by.
-    // VACUUM of what a failed one left behind may as well keep its entries, which are hints.
-    if (!info->index->rd_index->indisvalid) return result;
+    if (!info->index->rd_index->indisvalid) {
+        if (info->report_progress) validate(info->index, callback, state);
+        return result;  // VACUUM of what a failed CREATE INDEX CONCURRENTLY left may as well keep its entries, which are hints
+    }
     OpenIndex* index = open_index(info->index, nullptr);
     const BlockNumber blocks = RelationGetNumberOfBlocks(info->index);
     for (BlockNumber block = kFirstBucketBlock; block < blocks; ++block) {

@@ -14,6 +14,7 @@ class RootSet {
     explicit RootSet(MemoryContext context);
     void add(ItemPointerData root);
     bool contains(ItemPointerData root) const;
+    bool is_empty() const { return size_ == 0; }
 
   private:
     void grow();
@@ -51,30 +52,42 @@ class CandidateScan {
     const bool* nulls() const { return nulls_.data(); }
     const RootSet& emitted() const { return emitted_; }
     /// Meaningful after kCut.
-    const Key& cut() const { return page_cut_; }
+    const Key& cut() const { return page_cut_.key; }
     void close();
 
   private:
+    struct Row;
     struct Bound {
-        Datum score;
-        bool score_null;
-        bool score_open;
+        std::uint64_t lead;
         ItemPointerData root;
-        IndexTuple item;  // null once the row has been read
-        Datum* values;    // of all index columns, once it has
-        bool* nulls;
+        bool is_row;  // read from the table, so that this is its key
+        union {
+            IndexTuple item;
+            Row* row;
+        };
+    };
+    /// Nothing at or below it is complete.
+    struct Cut {
+        bool is_set = false;
+        std::uint64_t lead;
+        Key key;
     };
 
     void collect();
     bool collect_pages();
-    void take_page(Page page, bool is_bucket);
-    void take_entry(IndexTuple item);
+    void take_bucket(Page page);
+    void take_page(Page page, std::size_t quota);
+    bool take_entry(IndexTuple item);
     void shrink();
-    void raise(Key* cut, bool* has_cut, const Key& key);
+    void raise(Cut* cut, const Key& key);
+    bool is_above(IndexTuple item, const Cut& cut);
     int compare_bounds(const Bound& a, const Bound& b);
     Key key_of_bound(const Bound& bound);
-    bool is_cut(const Key& key);
+    bool is_cut(const Bound& bound, const Cut& cut);
     bool read_row(Bound* bound);
+    bool is_of_group(const Datum* values, const bool* nulls);
+    bool is_next(const Bound& row);
+    Step emit(const Bound& row);
     void push(const Bound& bound);
     Bound pop();
 
@@ -88,18 +101,17 @@ class CandidateScan {
     RootSet emitted_;
     std::size_t wanted_;  // how many entries a tier keeps at least
     bool collected_ = false;
-    Bound* bounds_ = nullptr;  // a heap
+    Bound* bounds_ = nullptr;  // a heap; never 2 * wanted_ of them
     std::size_t size_ = 0;
-    std::size_t capacity_ = 0;
-    Key page_cut_;
-    Key tier_cut_;
-    bool has_page_cut_ = false;
-    bool has_tier_cut_ = false;
+    Cut page_cut_;
+    Cut tier_cut_;
     IndexFetchTableData* fetch_;
     TupleTableSlot* slot_;
     ItemPointerData root_;
     std::array<Datum, INDEX_MAX_KEYS> values_;
     std::array<bool, INDEX_MAX_KEYS> nulls_;
+    bool has_by_value_group_;  // group_ is set: what a row of the group has in columns that are compared as they are
+    std::array<Datum, INDEX_MAX_KEYS> group_;
 };
 
 }  // namespace topk

@@ -116,6 +116,7 @@ void promote(OpenIndex& index, Buffer bucket, const ItemList& items, std::uint64
     ItemList mine, others;
     for (IndexTuple item : items) (hash_in(item) == hash ? mine : others).add(item);
     others.add(make_pointer(index, hash, BufferGetBlockNumber(head)));
+    sort_best_first(index, mine);
     Change change(index);
     const ItemTail tail = *item_tail(BufferGetPage(bucket));
     write_items(change.edit(bucket), tail, others);

@@ -9,7 +9,10 @@ namespace topk {
 
 namespace {
 
+/// Bytes of promise and entries to keep. With what an eviction adds to the promise (a threshold twice and two histories), a new entry still
+/// fits, else its inserter would try for ever.
 constexpr std::size_t kKeep = kItemSpace * 3 / 4;
+static_assert(kItemSpace - kKeep > 5 * (kMaxItem + sizeof(ItemIdData)));
 
 struct Candidate {
     IndexTuple item;
@@ -26,6 +29,13 @@ struct Candidates {
 
 std::size_t bytes_of(IndexTuple item) {
     return MAXALIGN(IndexTupleSize(item)) + sizeof(ItemIdData);
+}
+
+std::size_t bytes_of(const Promise& promise) {
+    const auto of_bound = [](IndexTuple bound) { return bound == nullptr ? 0 : bytes_of(bound); };
+    std::size_t bytes = of_bound(promise.read) + of_bound(promise.insert);
+    for (std::size_t i = 0; i < promise.histories.size; ++i) bytes += of_bound(promise.histories.items[i].bound);
+    return bytes;
 }
 
 /// An entry's bound may be far above what is left of its row; brings it down to where a little growth stays free.
@@ -64,9 +74,9 @@ std::size_t sort_candidates(OpenIndex& index, const Candidates& found) {
 }
 
 /// How many of the sorted candidates fit; none that equals one left out.
-std::size_t count_kept(OpenIndex& index, std::span<const Candidate> current) {
+std::size_t count_kept(OpenIndex& index, std::span<const Candidate> current, std::size_t room) {
     std::size_t bytes = 0, kept = 0;
-    while (kept < current.size() && bytes + bytes_of(current[kept].item) <= kKeep) bytes += bytes_of(current[kept++].item);
+    while (kept < current.size() && bytes + bytes_of(current[kept].item) <= room) bytes += bytes_of(current[kept++].item);
     if (kept == current.size()) return kept;
     while (kept > 0 && compare(index, current[kept - 1].key, current[kept].key) == 0) --kept;
     return kept;
@@ -103,9 +113,11 @@ void remember(OpenIndex& index, std::span<const Candidate> given_up, Promise* pr
 
 void write_page(OpenIndex& index, Buffer group, const Promise& promise, std::span<const Candidate> kept) {
     ItemTail tail = *item_tail(BufferGetPage(group));
-    ItemList items;
+    ItemList entries, items;
+    for (const Candidate& candidate : kept) entries.add(candidate.item);
+    sort_best_first(index, entries);
     add_promise(promise, &items, &tail);
-    for (const Candidate& candidate : kept) items.add(candidate.item);
+    for (IndexTuple item : entries) items.add(item);
     Change change(index);
     write_items(change.edit(group), tail, items);
     change.commit();
@@ -117,12 +129,13 @@ Outcome tidy_or_evict(OpenIndex& index, std::uint64_t hash, Buffer group) {
     Page page = BufferGetPage(group);
     const Candidates found = present_candidates(index, hash, page);
     Promise promise = read_promise(page);
-    if (found.bytes <= kKeep) {
+    const std::size_t room = kKeep - bytes_of(promise);
+    if (found.bytes <= room) {
         write_page(index, group, promise, found.all());
         return Outcome::kTidied;
     }
     const std::size_t current = sort_candidates(index, found);
-    const std::size_t kept = count_kept(index, found.all().first(current));
+    const std::size_t kept = count_kept(index, found.all().first(current), room);
     const int depth = item_tail(page)->depth;
     if (kept < current) {
         if ((current << depth) < index.capacity && depth < kSlotBits) return Outcome::kMustSplit;

@@ -35,6 +35,18 @@ bool is_settled(OpenIndex& index, Page page, const Arrival& arrival) {
     return offset != InvalidOffsetNumber && !above(index, arrival.key, key_in(index, item_at(page, offset)));
 }
 
+/// Where the row's entry goes: on a group page by its bound, of which an old one is not above; in a bucket, where it is or last.
+OffsetNumber place_in(OpenIndex& index, Page page, IndexTuple item, OffsetNumber old) {
+    const OffsetNumber end = old != InvalidOffsetNumber ? old : static_cast<OffsetNumber>(item_count(page) + 1);
+    return page_kind(page) == PageKind::kGroup ? place_of(index, page, item, first_entry(page), end) : end;
+}
+
+/// Moves the line pointer of an entry that was raised up to its place.
+void move_up(Page page, OffsetNumber from, OffsetNumber to) {
+    ItemIdData* lines = PageGetItemId(page, FirstOffsetNumber) - 1;
+    std::rotate(lines + to, lines + from, lines + from + 1);
+}
+
 /// Adds or raises the row's entry on an exclusively locked page. False if it does not fit.
 bool put(OpenIndex& index, Buffer buffer, const Arrival& arrival) {
     Page page = BufferGetPage(buffer);
@@ -49,9 +61,11 @@ bool put(OpenIndex& index, Buffer buffer, const Arrival& arrival) {
     Change change(index);
     Page changed = change.edit(buffer);
     auto* bytes = reinterpret_cast<Item>(item);
-    const bool done = is_new ? PageAddItem(changed, bytes, size, InvalidOffsetNumber, false, false) != InvalidOffsetNumber
+    const OffsetNumber place = place_in(index, page, item, offset);
+    const bool done = is_new ? PageAddItem(changed, bytes, size, place, false, false) != InvalidOffsetNumber
                              : PageIndexTupleOverwrite(changed, offset, bytes, size);
     if (!done) elog(ERROR, "could not store an entry");
+    if (!is_new) move_up(changed, offset, place);
     change.commit();
     return true;
 }

@@ -68,6 +68,8 @@ void check_group_page(OpenIndex& index, const HeadPage& head, BlockNumber head_b
         IndexTuple item = item_at(page, offset);
         if (is_entry(item) && (!holds_row(page, hash_root(item->t_tid)) || hash_in(item) != head.hash))
             refuse_damage(index, block, "it holds another page's entry");
+        if (offset > first_entry(page) && compare_items(index, item_at(page, static_cast<OffsetNumber>(offset - 1)), item) > 0)
+            refuse_damage(index, block, "its entries are out of order");
     }
     UnlockReleaseBuffer(buffer);
 }

@@ -69,7 +69,8 @@ struct HistoryRange {
 };
 constexpr std::size_t kMaxHistories = 4;
 
-/// The special space of buckets and group pages, whose items are index tuples (hash, score, tie-breakers ...).
+/// The special space of buckets and group pages, whose items are index tuples (hash, score, tie-breakers ...). A group page's entries are
+/// in the order of their bounds, best first, after the items that have roles.
 struct ItemTail {
     std::uint64_t cover;       // the low `depth` bits of the hashes (bucket: of groups; group page: of rows) that belong here
     std::uint64_t group_hash;  // group page: its group

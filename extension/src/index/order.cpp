@@ -58,6 +58,12 @@ void setup_order(OpenIndex& index, int key) {
     index.can_cut[key] = key > 0 && bytewise && !order.ssup_reverse;
 }
 
+Lead lead_by(const SortSupportData& order) {
+    if (order.comparator == ssup_datum_signed_cmp) return Lead::kInt64;
+    if (order.comparator == ssup_datum_int32_cmp) return Lead::kInt32;
+    return Lead::kNone;
+}
+
 void setup_group(OpenIndex& index) {
     for (int column = 0; column < index.groups; ++column) {
         const auto attribute = static_cast<AttrNumber>(column + 1);
@@ -133,6 +139,7 @@ OpenIndex* open_index_for_build(Relation relation, Relation heap) {
     setup_shape(*index);
     setup_group(*index);
     for (int key = 0; key < index->keys; ++key) setup_order(*index, key);
+    index->lead = lead_by(index->order[0]);
     setup_headroom(*index);
     index->scratch = AllocSetContextCreate(CurrentMemoryContext, "topk operation", ALLOCSET_DEFAULT_SIZES);
     return index;
@@ -175,6 +182,22 @@ int compare(OpenIndex& index, const Key& a, const Key& b) {
         if (order != 0) return order;
     }
     return 0;
+}
+
+std::uint64_t lead_of(const OpenIndex& index, const Key& key) {
+    if (index.lead == Lead::kNone || key.open_from == 0) return 0;
+    if (key.nulls[0]) return index.order[0].ssup_nulls_first ? 0 : ~std::uint64_t{0};
+    return lead_of(index, index.lead == Lead::kInt32 ? DatumGetInt32(key.values[0]) : DatumGetInt64(key.values[0]));
+}
+
+std::uint64_t lead_of_null(const OpenIndex& index, IndexTuple item) {
+    return lead_of(index, key_in(index, item));
+}
+
+int compare_items(OpenIndex& index, IndexTuple a, IndexTuple b) {
+    const std::uint64_t left = lead_of(index, a), right = lead_of(index, b);
+    if (left != right) return left < right ? -1 : 1;
+    return compare(index, key_in(index, a), key_in(index, b));
 }
 
 Key key_of(const OpenIndex& index, const Datum* values, const bool* nulls) {
@@ -231,7 +254,7 @@ IndexTuple make_raised_item(OpenIndex& index, std::uint64_t hash, const Key& key
     return make_item(index, hash, above(index, key, raised) ? key : raised);
 }
 
-Key key_in(OpenIndex& index, IndexTuple item) {
+Key key_in(const OpenIndex& index, IndexTuple item) {
     Key key;
     key.open_from = index.keys;
     const bool open = (item->t_info & kOpenBit) != 0;

@@ -13,6 +13,9 @@ struct Key {
     int open_from;  // OpenIndex::keys if not open
 };
 
+/// How a score is stored, where two can be told apart without calling a function.
+enum class Lead : char { kNone, kInt32, kInt64 };
+
 /// An index while a statement uses it. Lives in the memory context it was opened in.
 struct OpenIndex {
     Relation relation;
@@ -22,6 +25,7 @@ struct OpenIndex {
     TupleDesc key_desc;  // (hash, score, tie-breakers ...)
     std::array<FmgrInfo, INDEX_MAX_KEYS> hash;
     std::array<SortSupportData, INDEX_MAX_KEYS> order;
+    Lead lead;
     std::array<bool, INDEX_MAX_KEYS> can_cut;  // a prefix of the value ranks above it
     FmgrInfo headroom;                         // of the score; fn_oid is invalid if it has none
     BlockNumber heap_pages;                    // how long the table is at least
@@ -79,7 +83,26 @@ IndexTuple make_item(OpenIndex& index, std::uint64_t hash, const Key& key);
 IndexTuple make_raised_item(OpenIndex& index, std::uint64_t hash, const Key& key);
 
 /// The key of an item. Values point into the item.
-Key key_in(OpenIndex& index, IndexTuple item);
+Key key_in(const OpenIndex& index, IndexTuple item);
+
+/// A number by which keys rank as far as their scores are quick to tell apart: of two, the lower ranks above; equal ones say nothing.
+inline std::uint64_t lead_of(const OpenIndex& index, std::int64_t score) {
+    const std::uint64_t ascending = static_cast<std::uint64_t>(score) ^ (std::uint64_t{1} << 63);
+    return index.order[0].ssup_reverse ? ~ascending : ascending;
+}
+std::uint64_t lead_of(const OpenIndex& index, const Key& key);
+/// The same where the item has NULLs.
+std::uint64_t lead_of_null(const OpenIndex& index, IndexTuple item);
+inline std::uint64_t lead_of(const OpenIndex& index, IndexTuple item) {
+    if (index.lead == Lead::kNone) return 0;
+    if (IndexTupleHasNulls(item)) return lead_of_null(index, item);
+    const char* score = reinterpret_cast<const char*>(item) + MAXALIGN(sizeof(IndexTupleData)) + sizeof(std::uint64_t);
+    if (index.lead == Lead::kInt32) return lead_of(index, *reinterpret_cast<const std::int32_t*>(score));
+    return lead_of(index, *reinterpret_cast<const std::int64_t*>(score));
+}
+
+/// Below 0 if the key of a ranks above that of b.
+int compare_items(OpenIndex& index, IndexTuple a, IndexTuple b);
 
 inline std::uint64_t hash_in(IndexTuple item) {
     std::uint64_t hash;

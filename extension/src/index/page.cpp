@@ -149,6 +149,28 @@ IndexTuple find_role(Page page, OffsetNumber role) {
     return nullptr;
 }
 
+OffsetNumber first_entry(Page page) {
+    const OffsetNumber count = item_count(page);
+    OffsetNumber offset = FirstOffsetNumber;
+    while (offset <= count && tid_block(item_at(page, offset)) == InvalidBlockNumber) ++offset;
+    return offset;
+}
+
+void sort_best_first(OpenIndex& index, const ItemList& items) {
+    std::sort(items.begin(), items.end(), [&](IndexTuple a, IndexTuple b) { return compare_items(index, a, b) < 0; });
+}
+
+OffsetNumber place_of(OpenIndex& index, Page page, IndexTuple item, OffsetNumber from, OffsetNumber until) {
+    while (from < until) {
+        const auto middle = static_cast<OffsetNumber>((from + until) / 2);
+        if (compare_items(index, item_at(page, middle), item) <= 0)
+            from = static_cast<OffsetNumber>(middle + 1);
+        else
+            until = middle;
+    }
+    return from;
+}
+
 OffsetNumber find_entry(Page page, std::uint64_t hash, ItemPointerData root) {
     const bool shared = page_kind(page) == PageKind::kBucket;
     const OffsetNumber count = item_count(page);

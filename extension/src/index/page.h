@@ -129,6 +129,13 @@ class ItemList {
 /// Bytes for items and their line pointers on an empty page.
 constexpr std::size_t kItemSpace = BLCKSZ - SizeOfPageHeaderData - MAXALIGN(sizeof(ItemTail));
 
+/// Puts entries in the order of a group page: best bound first.
+void sort_best_first(OpenIndex& index, const ItemList& items);
+/// Where an item goes among the entries [from, until) of a group page.
+OffsetNumber place_of(OpenIndex& index, Page page, IndexTuple item, OffsetNumber from, OffsetNumber until);
+/// The offset of the first item that is no role.
+OffsetNumber first_entry(Page page);
+
 /// Copies of a page's items.
 ItemList copy_items(Page page);
 /// Replaces a page by one with this tail and these items (which lie elsewhere). Requires: they fit.

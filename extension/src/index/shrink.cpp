@@ -35,6 +35,7 @@ bool join(OpenIndex& index, Buffer head, std::uint64_t hash, BlockNumber low_blo
         --tail.depth;
         ItemList items = copy_items(low_page);
         for (IndexTuple item : copy_items(high_page)) items.add(item);
+        sort_best_first(index, items);
         Change change(index);
         HeadPage* content = head_page(change.edit(head));
         std::replace(content->slots, content->slots + (std::size_t{1} << content->depth), high_block, low_block);
