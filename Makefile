@@ -37,7 +37,7 @@ uninstall:
 
 # The builds that only tests use: sanitizers, the fuzzer, fault points, and the extension without one safeguard each
 test-builds: all
-	@$(PG_MAKE) topk_no_cas.so
+	@$(PG_MAKE) topk_no_cas.so topk_overwrite_bound.so topk_heap_only_tid.so topk_core_build_scan.so
 	@$(call daemon,fault,-DTOPKD_TESTS=ON -DTOPKD_FAULT_POINTS=ON)
 	@$(call daemon,asan,-DTOPKD_TESTS=ON -DTOPKD_SANITIZE=address,topkd_unit)
 	@$(call daemon,tsan,-DTOPKD_TESTS=ON -DTOPKD_SANITIZE=thread,topkd_unit)
