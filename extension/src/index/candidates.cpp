@@ -103,7 +103,8 @@ bool meets(const Conditions& conditions, const Datum* values, const bool* nulls)
     return true;
 }
 
-CandidateScan::CandidateScan(OpenIndex& index, std::uint64_t hash, Conditions conditions, SnapshotData* snapshot, std::size_t expected)
+CandidateScan::CandidateScan(OpenIndex& index, std::uint64_t hash, Conditions conditions, SnapshotData* snapshot,
+                             IndexFetchTableData* fetch, std::size_t expected)
     : index_(index),
       hash_(hash),
       conditions_(conditions),
@@ -113,12 +114,11 @@ CandidateScan::CandidateScan(OpenIndex& index, std::uint64_t hash, Conditions co
       tier_(acquire_context()),
       emitted_(CurrentMemoryContext),
       wanted_(expected == 0 ? kFirstTier : expected + expected / 4 + 16),
-      fetch_(table_index_fetch_begin(index.heap)),
+      fetch_(fetch),
       slot_(table_slot_create(index.heap, nullptr)),
       has_by_value_group_(false) {}
 
 void CandidateScan::close() {
-    table_index_fetch_end(fetch_);
     ExecDropSingleTupleTableSlot(slot_);
     release_context(tier_);
 }

@@ -42,8 +42,10 @@ enum class Step {
 class CandidateScan {
   public:
     /// expected: how many rows will probably be asked for; 0 if nobody knows.
+    /// fetch reads the rows: the caller's, who finds the page of the row emitted last in it.
     /// Requires: an MVCC snapshot that stays registered; lives in the current memory context until close().
-    CandidateScan(OpenIndex& index, std::uint64_t hash, Conditions conditions, SnapshotData* snapshot, std::size_t expected);
+    CandidateScan(OpenIndex& index, std::uint64_t hash, Conditions conditions, SnapshotData* snapshot, IndexFetchTableData* fetch,
+                  std::size_t expected);
     /// After kRow, root() and values() are the row's.
     Step next();
     ItemPointerData root() const { return root_; }
