@@ -42,7 +42,7 @@ bool btree_keys(const OpenIndex& index, const Conditions& conditions, Relation b
 }  // namespace
 
 Fallback::Fallback(OpenIndex& index, Conditions conditions, SnapshotData* snapshot, ScanDirection direction, bool in_group,
-                   const RootSet* emitted)
+                   RootSet* emitted)
     : index_(index), conditions_(conditions), snapshot_(snapshot), first_(in_group ? index.groups : 0), emitted_(emitted) {
     begin_sort(direction);
     if (!in_group || index.groups == 0 || !read_btree()) read_heap();

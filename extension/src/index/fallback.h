@@ -10,8 +10,7 @@ class Fallback {
   public:
     /// in_group: the conditions fix the group, so that only score and tie-breakers are sorted by. emitted may be null.
     /// Reads and sorts everything at once. Lives in the current memory context until close().
-    Fallback(OpenIndex& index, Conditions conditions, SnapshotData* snapshot, ScanDirection direction, bool in_group,
-             const RootSet* emitted);
+    Fallback(OpenIndex& index, Conditions conditions, SnapshotData* snapshot, ScanDirection direction, bool in_group, RootSet* emitted);
     /// The next row's root; false at the end.
     bool next(ItemPointerData* root);
     void close();
@@ -27,7 +26,7 @@ class Fallback {
     Conditions conditions_;
     SnapshotData* snapshot_;
     int first_;  // index column that the sort begins with
-    const RootSet* emitted_;
+    RootSet* emitted_;
     TupleDesc desc_;  // sorted columns, then the root
     Tuplesortstate* sort_;
     TupleTableSlot* input_;
