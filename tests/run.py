@@ -234,7 +234,8 @@ def main():
     if sys.argv[1:2] == ["--list"] or sys.argv[1:2] not in (["test"], ["soak"]):
         print(__doc__ + "\nlayers: " + " ".join(LAYERS))
         return 0 if sys.argv[1:2] == ["--list"] else 2
-    mode, wanted = sys.argv[1], sys.argv[2:] or [name for name in LAYERS if mode == "soak" or name not in SOAK_ONLY]
+    mode = sys.argv[1]
+    wanted = sys.argv[2:] or [name for name in LAYERS if mode == "soak" or name not in SOAK_ONLY]
     if unknown := [name for name in wanted if name not in LAYERS]:
         print(f"run.py: no layer {unknown}; there are: {' '.join(LAYERS)}", file=sys.stderr)
         return 2

@@ -4,6 +4,7 @@
 #include "directory.h"
 #include "group.h"
 #include "refill.h"
+#include "toasted.h"
 #include "versions.h"
 
 namespace topk {
@@ -110,6 +111,10 @@ void check_version(OpenIndex& index, const Version& version) {
     std::array<bool, INDEX_MAX_KEYS> nulls;
     index_values(index, version.tuple, values.data(), nulls.data());
     const std::uint64_t hash = hash_group(index, values.data(), nulls.data());
+    // Nothing is fetched from a TOAST table under a page's lock.
+    for (int column = index.groups; column < index.groups + index.keys; ++column)
+        if (!nulls[column] && is_external(index, column, values[column]))
+            values[column] = PointerGetDatum(PG_DETOAST_DATUM(values[column]));
     const Key key = key_of(index, &values[index.groups], &nulls[index.groups]);
     Buffer buffer;
     const BlockNumber head = find_head(index, hash, &buffer);
@@ -183,7 +188,7 @@ void count_page(Page page, Counts* counts) {
     }
 }
 
-/// The score of a threshold as text; "-" if it is above everything.
+/// The score of a threshold as text; "infinity" if it is above everything.
 Datum threshold_text(OpenIndex& index, IndexTuple item, bool* is_null) {
     *is_null = item == nullptr;
     if (item == nullptr) return 0;
