@@ -6,6 +6,7 @@
 // Before postgres.h, whose macros (printf, Min, Max, ...) the standard headers would not survive.
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>

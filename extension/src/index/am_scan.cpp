@@ -77,8 +77,7 @@ void begin(IndexScanDesc scan, ScanDirection direction) {
     std::uint64_t hash;
     const bool in_group = hash_of_group(*state->index, conditions, &hash);
     if (in_group && ScanDirectionIsForward(direction))
-        state->candidates = new (palloc(sizeof(CandidateScan)))
-            CandidateScan(*state->index, hash, conditions, scan->xs_snapshot, scan->xs_heapfetch, state->expected);
+        state->candidates = new (palloc(sizeof(CandidateScan))) CandidateScan(*state->index, hash, scan, state->expected);
     else
         state->fallback =
             new (palloc(sizeof(Fallback))) Fallback(*state->index, conditions, scan->xs_snapshot, direction, in_group, nullptr);

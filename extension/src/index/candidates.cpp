@@ -9,7 +9,9 @@ namespace topk {
 
 namespace {
 
-constexpr std::size_t kFirstTier = 128;
+// Limits are round numbers, and bounds with headroom let some rows of the top wait below others: 160 will do for 100 rows, the next
+// tier's 1280 for 1000.
+constexpr std::size_t kFirstTier = 160;
 constexpr std::size_t kTierGrowth = 8;
 
 /// Copies a key into the current memory context.
@@ -48,43 +50,39 @@ void release_context(MemoryContext context) {
 
 }  // namespace
 
-/// Of all columns of the index.
-struct CandidateScan::Row {
-    Datum* values;
-    bool* nulls;
-};
-
-RootSet::RootSet(MemoryContext context) : context_(context), capacity_(256) {
-    slots_ = static_cast<std::uint64_t*>(MemoryContextAllocZero(context, capacity_ * sizeof(std::uint64_t)));
+RootSet::RootSet(MemoryContext context) : context_(context), room_(128) {
+    listed_ = static_cast<std::uint64_t*>(MemoryContextAlloc(context, room_ * sizeof(std::uint64_t)));
 }
 
 void RootSet::add(ItemPointerData root) {
-    if (2 * (size_ + 1) > capacity_) grow();
-    std::size_t slot = mix_bits(packed(root)) & (capacity_ - 1);
-    while (slots_[slot] != 0 && slots_[slot] != packed(root)) slot = (slot + 1) & (capacity_ - 1);
-    size_ += slots_[slot] == 0;
-    slots_[slot] = packed(root);  // never 0: offsets begin at 1
+    if (size_ == room_) {
+        room_ *= 2;
+        listed_ = static_cast<std::uint64_t*>(repalloc_huge(listed_, room_ * sizeof(std::uint64_t)));
+    }
+    listed_[size_++] = packed(root);  // never 0: offsets begin at 1
 }
 
-bool RootSet::contains(ItemPointerData root) const {
+bool RootSet::contains(ItemPointerData root) {
+    if (hashed_ < size_) hash_listed();
+    if (size_ == 0) return false;
     std::size_t slot = mix_bits(packed(root)) & (capacity_ - 1);
     while (slots_[slot] != 0 && slots_[slot] != packed(root)) slot = (slot + 1) & (capacity_ - 1);
     return slots_[slot] != 0;
 }
 
-void RootSet::grow() {
-    std::uint64_t* old = slots_;
-    const std::size_t old_capacity = capacity_;
-    capacity_ *= 2;
-    slots_ = static_cast<std::uint64_t*>(
-        MemoryContextAllocExtended(context_, capacity_ * sizeof(std::uint64_t), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO));
-    for (std::size_t i = 0; i < old_capacity; ++i) {
-        if (old[i] == 0) continue;
-        std::size_t slot = mix_bits(old[i]) & (capacity_ - 1);
-        while (slots_[slot] != 0) slot = (slot + 1) & (capacity_ - 1);
-        slots_[slot] = old[i];
+void RootSet::hash_listed() {
+    if (2 * size_ > capacity_) {
+        if (slots_ != nullptr) pfree(slots_);
+        capacity_ = std::bit_ceil(4 * size_);
+        slots_ = static_cast<std::uint64_t*>(
+            MemoryContextAllocExtended(context_, capacity_ * sizeof(std::uint64_t), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO));
+        hashed_ = 0;
     }
-    pfree(old);
+    for (; hashed_ < size_; ++hashed_) {
+        std::size_t slot = mix_bits(listed_[hashed_]) & (capacity_ - 1);
+        while (slots_[slot] != 0) slot = (slot + 1) & (capacity_ - 1);
+        slots_[slot] = listed_[hashed_];
+    }
 }
 
 bool meets(const Conditions& conditions, const Datum* values, const bool* nulls) {
@@ -103,18 +101,16 @@ bool meets(const Conditions& conditions, const Datum* values, const bool* nulls)
     return true;
 }
 
-CandidateScan::CandidateScan(OpenIndex& index, std::uint64_t hash, Conditions conditions, SnapshotData* snapshot,
-                             IndexFetchTableData* fetch, std::size_t expected)
+CandidateScan::CandidateScan(OpenIndex& index, std::uint64_t hash, IndexScanDesc scan, std::size_t expected)
     : index_(index),
       hash_(hash),
-      conditions_(conditions),
-      snapshot_(snapshot),
-      running_(running_for(snapshot)),
-      context_(CurrentMemoryContext),
+      conditions_{scan->keyData, scan->numberOfKeys},
+      snapshot_(scan->xs_snapshot),
+      running_(running_for(scan->xs_snapshot)),
       tier_(acquire_context()),
       emitted_(CurrentMemoryContext),
       wanted_(expected == 0 ? kFirstTier : expected + expected / 4 + 16),
-      fetch_(fetch),
+      fetch_(scan->xs_heapfetch),
       slot_(table_slot_create(index.heap, nullptr)),
       has_by_value_group_(false) {}
 
@@ -128,46 +124,17 @@ void CandidateScan::raise(Cut* cut, const Key& key) {
     *cut = {true, lead_of(index_, key), copied(index_, key)};
 }
 
-bool CandidateScan::is_above(IndexTuple item, const Cut& cut) {
-    if (!cut.is_set) return true;
-    const std::uint64_t lead = lead_of(index_, item);
-    return lead != cut.lead ? lead < cut.lead : above(index_, key_in(index_, item), cut.key);
-}
-
-Key CandidateScan::key_of_bound(const Bound& bound) {
-    return bound.is_row ? key_of(index_, bound.row->values + index_.groups, bound.row->nulls + index_.groups) : key_in(index_, bound.item);
-}
-
-int CandidateScan::compare_bounds(const Bound& a, const Bound& b) {
-    if (a.lead != b.lead) return a.lead < b.lead ? -1 : 1;
-    return compare(index_, key_of_bound(a), key_of_bound(b));
-}
-
-/// Keeps the `wanted_` highest; what is dropped is below the tier's cut.
-void CandidateScan::shrink() {
-    auto* nth = bounds_ + wanted_;
-    std::nth_element(bounds_, nth, bounds_ + size_, [this](const Bound& a, const Bound& b) { return compare_bounds(a, b) < 0; });
-    raise(&tier_cut_, key_of_bound(*nth));
-    size_ = wanted_;
-}
-
-/// False if the entry is not above the cuts, so that none that ranks below it is needed either.
-bool CandidateScan::take_entry(IndexTuple item) {
-    if (!is_above(item, tier_cut_) || !is_above(item, page_cut_)) return false;
-    if (!emitted_.is_empty() && emitted_.contains(item->t_tid)) return true;
-    bounds_[size_++] = {lead_of(index_, item), item->t_tid, false, {CopyIndexTuple(item)}};
-    if (size_ == 2 * wanted_) shrink();
-    return true;
-}
-
 /// Takes the group's entries from a bucket, which has all of them.
 void CandidateScan::take_bucket(Page page) {
     refuse_old_snapshot(snapshot_, index_.relation, page);
+    ItemList items;
     const OffsetNumber count = item_count(page);
     for (OffsetNumber offset = FirstOffsetNumber; offset <= count; ++offset) {
         IndexTuple item = item_at(page, offset);
-        if (is_entry(item) && hash_in(item) == hash_) take_entry(item);
+        if (is_entry(item) && hash_in(item) == hash_ && !emitted_.contains(item->t_tid)) items.add(CopyIndexTuple(item));
     }
+    sort_best_first(index_, items);
+    add_run(items);
 }
 
 /// Takes what a group page promises and its best entries, of which more than the quota are left to the next tier.
@@ -182,19 +149,27 @@ void CandidateScan::take_page(Page page, std::size_t quota) {
         if (may_be_running(tail->history[i], running_))
             raise_by(find_role(page, static_cast<OffsetNumber>(static_cast<std::size_t>(Role::kHistory) + i)));
     const OffsetNumber first = first_entry(page), count = item_count(page);
+    ItemList items(std::min<std::size_t>(quota, count) + 1);
     for (OffsetNumber offset = first; offset <= count; ++offset) {
         IndexTuple item = item_at(page, offset);
         if (static_cast<std::size_t>(offset - first) == quota) raise(&tier_cut_, key_in(index_, item));
-        if (!take_entry(item)) return;
+        if (!is_complete(Run{lead_of(index_, item), &item, nullptr})) break;  // nor is any that ranks below it
+        if (!emitted_.contains(item->t_tid)) items.add(CopyIndexTuple(item));
     }
+    add_run(items);
+}
+
+void CandidateScan::add_run(const ItemList& items) {
+    if (items.size() > 0) runs_[run_count_++] = {lead_of(index_, *items.begin()), items.begin(), items.end()};
 }
 
 /// False if the group's pages changed hands meanwhile.
 bool CandidateScan::collect_pages() {
     MemoryContextReset(tier_);
     MemoryContextSwitchTo(tier_);
-    bounds_ = static_cast<Bound*>(MemoryContextAllocHuge(tier_, 2 * wanted_ * sizeof(Bound)));
-    size_ = 0;
+    runs_ = static_cast<Run*>(palloc(kSlots * sizeof(Run)));
+    rows_ = nullptr;
+    run_count_ = row_count_ = row_room_ = 0;
     page_cut_.is_set = tier_cut_.is_set = false;
 
     Buffer buffer;
@@ -227,18 +202,50 @@ void CandidateScan::collect() {
     MemoryContext caller = CurrentMemoryContext;
     while (!collect_pages()) CHECK_FOR_INTERRUPTS();
     MemoryContextSwitchTo(caller);
-    std::make_heap(bounds_, bounds_ + size_, [this](const Bound& a, const Bound& b) { return compare_bounds(a, b) > 0; });
+    std::make_heap(runs_, runs_ + run_count_, [this](const Run& a, const Run& b) { return ranks_above(b, a); });
     collected_ = true;
 }
 
-void CandidateScan::push(const Bound& bound) {
-    bounds_[size_++] = bound;
-    std::push_heap(bounds_, bounds_ + size_, [this](const Bound& a, const Bound& b) { return compare_bounds(a, b) > 0; });
+/// Removes the highest entry.
+ItemPointerData CandidateScan::pop_entry() {
+    const auto below = [this](const Run& a, const Run& b) { return ranks_above(b, a); };
+    const ItemPointerData root = (*runs_[0].next)->t_tid;
+    std::pop_heap(runs_, runs_ + run_count_, below);
+    Run& run = runs_[run_count_ - 1];
+    if (++run.next == run.end) {
+        --run_count_;
+    } else {
+        run.lead = lead_of(index_, *run.next);
+        std::push_heap(runs_, runs_ + run_count_, below);
+    }
+    return root;
 }
 
-CandidateScan::Bound CandidateScan::pop() {
-    std::pop_heap(bounds_, bounds_ + size_, [this](const Bound& a, const Bound& b) { return compare_bounds(a, b) > 0; });
-    return bounds_[--size_];
+/// Copies a row to where it waits for its turn.
+void CandidateScan::keep(const Row& row) {
+    MemoryContext caller = MemoryContextSwitchTo(tier_);
+    if (row_count_ == row_room_) {
+        row_room_ = std::max<std::size_t>(64, 2 * row_room_);
+        const std::size_t bytes = row_room_ * sizeof(Row);
+        rows_ = static_cast<Row*>(rows_ == nullptr ? palloc(bytes) : repalloc_huge(rows_, bytes));
+    }
+    const auto columns = static_cast<std::size_t>(index_.groups + index_.keys);
+    Row copy = row;
+    copy.values = static_cast<Datum*>(palloc(columns * (sizeof(Datum) + sizeof(bool))));
+    copy.nulls = reinterpret_cast<bool*>(copy.values + columns);
+    for (std::size_t i = 0; i < columns; ++i) {
+        const auto attribute = TupleDescAttr(RelationGetDescr(index_.relation), i);
+        copy.nulls[i] = row.nulls[i];
+        copy.values[i] = row.nulls[i] ? 0 : datumCopy(row.values[i], attribute->attbyval, attribute->attlen);
+    }
+    rows_[row_count_++] = copy;
+    std::push_heap(rows_, rows_ + row_count_, [this](const Row& a, const Row& b) { return ranks_above(b, a); });
+    MemoryContextSwitchTo(caller);
+}
+
+CandidateScan::Row CandidateScan::pop_row() {
+    std::pop_heap(rows_, rows_ + row_count_, [this](const Row& a, const Row& b) { return ranks_above(b, a); });
+    return rows_[--row_count_];
 }
 
 /// True if the values are of the scan's group: by their hash, or because they are the very ones of a row that is.
@@ -255,74 +262,52 @@ bool CandidateScan::is_of_group(const Datum* values, const bool* nulls) {
     return true;
 }
 
-/// Replaces a bound by the key of the version that the snapshot sees. False if it sees none of this group.
-bool CandidateScan::read_row(Bound* bound) {
-    ItemPointerData tid = bound->root;
+/// Reads the version that the snapshot sees; false if it sees none of this group. The row lies in slot_, values_ and nulls_.
+bool CandidateScan::read_row(ItemPointerData root, Row* row) {
+    ItemPointerData tid = root;
     bool call_again = false;
     if (!is_within_heap(index_, tid)) return false;
     if (!table_index_fetch_tuple(fetch_, &tid, snapshot_, slot_, &call_again, nullptr)) {
-        refuse_old_snapshot(snapshot_, index_.heap, ItemPointerGetBlockNumber(&bound->root));
+        refuse_old_snapshot(snapshot_, index_.heap, ItemPointerGetBlockNumber(&root));
         return false;
     }
-    const int columns = index_.groups + index_.keys;
     const int2vector& attributes = index_.relation->rd_index->indkey;
-    std::array<Datum, INDEX_MAX_KEYS> values;
-    std::array<bool, INDEX_MAX_KEYS> nulls;
-    for (int i = 0; i < columns; ++i) values[i] = slot_getattr(slot_, attributes.values[i], &nulls[i]);
+    for (int i = 0; i < index_.groups + index_.keys; ++i) values_[i] = slot_getattr(slot_, attributes.values[i], &nulls_[i]);
     // Another group's row: the TID was re-used, or the row moved.
-    if (!is_of_group(values.data(), nulls.data())) return false;
-    MemoryContext caller = MemoryContextSwitchTo(tier_);
-    const auto count = static_cast<std::size_t>(columns);
-    auto* row = static_cast<Row*>(palloc(sizeof(Row) + count * (sizeof(Datum) + sizeof(bool))));
-    row->values = reinterpret_cast<Datum*>(row + 1);
-    row->nulls = reinterpret_cast<bool*>(row->values + count);
-    for (int i = 0; i < columns; ++i) {
-        const auto attribute = TupleDescAttr(RelationGetDescr(index_.relation), i);
-        row->nulls[i] = nulls[i];
-        row->values[i] = nulls[i] ? 0 : datumCopy(values[i], attribute->attbyval, attribute->attlen);
-    }
-    MemoryContextSwitchTo(caller);
-    bound->is_row = true;
-    bound->row = row;
-    bound->lead = lead_of(index_, key_of_bound(*bound));
+    if (!is_of_group(values_.data(), nulls_.data())) return false;
+    *row = {0, root, values_.data(), nulls_.data()};
+    row->lead = lead_of(index_, key_of(*row));
     return true;
 }
 
-bool CandidateScan::is_cut(const Bound& bound, const Cut& cut) {
-    if (!cut.is_set) return false;
-    return bound.lead != cut.lead ? bound.lead > cut.lead : !above(index_, key_of_bound(bound), cut.key);
+/// True if nothing ranks above a row that was just read.
+bool CandidateScan::is_first(const Row& row) {
+    return (run_count_ == 0 || !ranks_above(runs_[0], row)) && (row_count_ == 0 || !ranks_above(rows_[0], row)) && is_complete(row);
 }
 
-/// True if no bound ranks above a row that was just read, so that it need not go through the heap.
-bool CandidateScan::is_next(const Bound& row) {
-    return (size_ == 0 || compare_bounds(row, bounds_[0]) <= 0) && !is_cut(row, page_cut_) && !is_cut(row, tier_cut_);
-}
-
-Step CandidateScan::emit(const Bound& row) {
-    root_ = row.root;
-    emitted_.add(root_);
-    const auto columns = static_cast<std::size_t>(index_.groups + index_.keys);
-    memcpy(values_.data(), row.row->values, columns * sizeof(Datum));
-    memcpy(nulls_.data(), row.row->nulls, columns * sizeof(bool));
-    return meets(conditions_, values_.data(), nulls_.data()) ? Step::kRow : Step::kFiltered;
+Step CandidateScan::emit(const Row& row) {
+    row_ = row;
+    emitted_.add(row.root);
+    return meets(conditions_, row.values, row.nulls) ? Step::kRow : Step::kFiltered;
 }
 
 Step CandidateScan::next() {
     for (;;) {
         if (!collected_) collect();
-        if (size_ == 0 || is_cut(bounds_[0], page_cut_) || is_cut(bounds_[0], tier_cut_)) {
-            const bool more_entries = tier_cut_.is_set && (!page_cut_.is_set || above(index_, tier_cut_.key, page_cut_.key));
-            if (!more_entries) return page_cut_.is_set ? Step::kCut : Step::kEnd;
-            wanted_ *= kTierGrowth;
-            collected_ = false;
+        const bool is_row = row_count_ > 0 && (run_count_ == 0 || !ranks_above(runs_[0], rows_[0]));
+        if (is_row && is_complete(rows_[0])) return emit(pop_row());
+        if (!is_row && run_count_ > 0 && is_complete(runs_[0])) {
+            CHECK_FOR_INTERRUPTS();
+            Row row;
+            if (!read_row(pop_entry(), &row)) continue;
+            if (is_first(row)) return emit(row);
+            keep(row);
             continue;
         }
-        Bound bound = pop();
-        if (bound.is_row) return emit(bound);
-        CHECK_FOR_INTERRUPTS();
-        if (!read_row(&bound)) continue;
-        if (is_next(bound)) return emit(bound);
-        push(bound);
+        const bool more_entries = tier_cut_.is_set && (!page_cut_.is_set || above(index_, tier_cut_.key, page_cut_.key));
+        if (!more_entries) return page_cut_.is_set ? Step::kCut : Step::kEnd;
+        wanted_ *= kTierGrowth;
+        collected_ = false;
     }
 }
 

@@ -7,6 +7,8 @@ namespace topk {
 
 namespace {
 
+constexpr std::size_t kFirstPass = 4;  // times as many rows as the group keeps candidates
+
 /// The condition that fixes a table column to one value; null if there is none.
 ScanKey equality_on(const OpenIndex& index, const Conditions& conditions, AttrNumber table_column) {
     for (int i = 0; i < conditions.count; ++i) {
@@ -42,14 +44,26 @@ bool btree_keys(const OpenIndex& index, const Conditions& conditions, Relation b
 }  // namespace
 
 Fallback::Fallback(OpenIndex& index, Conditions conditions, SnapshotData* snapshot, ScanDirection direction, bool in_group,
-                   const RootSet* emitted)
-    : index_(index), conditions_(conditions), snapshot_(snapshot), first_(in_group ? index.groups : 0), emitted_(emitted) {
-    begin_sort(direction);
-    if (!in_group || index.groups == 0 || !read_btree()) read_heap();
+                   RootSet* emitted)
+    : index_(index),
+      conditions_(conditions),
+      snapshot_(snapshot),
+      direction_(direction),
+      in_group_(in_group),
+      first_(in_group ? index.groups : 0),
+      emitted_(emitted != nullptr ? emitted : new (palloc(sizeof(RootSet))) RootSet(CurrentMemoryContext)),
+      bound_(kFirstPass * index.capacity) {
+    run_pass();
+}
+
+void Fallback::run_pass() {
+    taken_ = given_ = 0;
+    begin_sort();
+    if (!in_group_ || index_.groups == 0 || !read_btree()) read_heap();
     tuplesort_performsort(sort_);
 }
 
-void Fallback::begin_sort(ScanDirection direction) {
+void Fallback::begin_sort() {
     const int count = index_.groups + index_.keys - first_;
     TupleDesc columns = RelationGetDescr(index_.relation);
     std::array<AttrNumber, INDEX_MAX_KEYS> attributes;
@@ -57,7 +71,7 @@ void Fallback::begin_sort(ScanDirection direction) {
     std::array<Oid, INDEX_MAX_KEYS> collations;
     std::array<bool, INDEX_MAX_KEYS> nulls_first;
     desc_ = CreateTemplateTupleDesc(count + 1);
-    const bool backward = ScanDirectionIsBackward(direction);
+    const bool backward = ScanDirectionIsBackward(direction_);
     for (int i = 0; i < count; ++i) {
         const int column = first_ + i;
         TupleDescCopyEntry(desc_, static_cast<AttrNumber>(i + 1), columns, static_cast<AttrNumber>(column + 1));
@@ -72,13 +86,14 @@ void Fallback::begin_sort(ScanDirection direction) {
     }
     TupleDescInitEntry(desc_, static_cast<AttrNumber>(count + 1), "root", TIDOID, -1, 0);
     sort_ = tuplesort_begin_heap(desc_, count, attributes.data(), operators.data(), collations.data(), nulls_first.data(), work_mem,
-                                 nullptr, 0);
+                                 nullptr, bound_ > 0 ? TUPLESORT_ALLOWBOUNDED : TUPLESORT_NONE);
+    if (bound_ > 0) tuplesort_set_bound(sort_, static_cast<std::int64_t>(bound_));
     input_ = MakeSingleTupleTableSlot(desc_, &TTSOpsVirtual);
     output_ = MakeSingleTupleTableSlot(desc_, &TTSOpsMinimalTuple);
 }
 
 void Fallback::take(ItemPointerData root, TupleTableSlot* row) {
-    if (emitted_ != nullptr && emitted_->contains(root)) return;
+    if (emitted_->contains(root)) return;
     const int columns = index_.groups + index_.keys;
     const int2vector& attributes = index_.relation->rd_index->indkey;
     std::array<Datum, INDEX_MAX_KEYS> values;
@@ -93,6 +108,7 @@ void Fallback::take(ItemPointerData root, TupleTableSlot* row) {
     input_->tts_isnull[count] = false;
     ExecStoreVirtualTuple(input_);
     tuplesort_puttupleslot(sort_, input_);
+    ++taken_;
 }
 
 /// Reads rows in the order in which they lie in the table, whatever that of the btree is.
@@ -153,17 +169,25 @@ void Fallback::read_heap() {
 }
 
 bool Fallback::next(ItemPointerData* root) {
+    if (bound_ > 0 && given_ == bound_) {  // a bounded sort must not be asked for more
+        if (taken_ == bound_) return false;
+        close();
+        bound_ = 0;
+        run_pass();
+    }
     if (!tuplesort_gettupleslot(sort_, true, false, output_, nullptr)) return false;
     bool is_null;
     const Datum value = slot_getattr(output_, desc_->natts, &is_null);
     *root = *reinterpret_cast<ItemPointer>(DatumGetPointer(value));
+    if (bound_ > 0) emitted_->add(*root);
+    ++given_;
     return true;
 }
 
 void Fallback::close() {
-    tuplesort_end(sort_);
     ExecDropSingleTupleTableSlot(input_);
     ExecDropSingleTupleTableSlot(output_);
+    tuplesort_end(sort_);
 }
 
 }  // namespace topk
