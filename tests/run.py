@@ -175,7 +175,7 @@ def index(log, mode):
     runs = []
     for major in sorted({servers.native_major(), 18}):
         part = log.with_suffix(f".{major}.log")
-        command = [PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "--durations=0", "-rs", "tests/index"]
+        command = [PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "--durations=5", "-rfEs", "tests/index"]
         with open(part, "wb") as out:
             runs.append((major, part, command, subprocess.Popen(command, cwd=ROOT, env={**environment, "TOPK_MAJORS": str(major)},
                                                                 stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)))
@@ -199,6 +199,8 @@ LAYERS = {"build": build, "style": style, "unit": unit, "asan": sanitized("asan"
           "index": index, "assert": on_major("15-assert", REGRESS, PGTAP), "valgrind": valgrind, "e2e": e2e, "demo": demo}
 # Layers of `soak` only, unless named
 SOAK_ONLY = {"assert", "valgrind"}
+# Lines of the logs that name a failed test or its cause, of pytest, make installcheck, prove and Catch
+FAILURE = re.compile(r"(FAILED|ERROR) |E   |not ok |test .* FAILED|.*: FAILED:$|.*\berror: ")
 # Layers that are one check, without a runner that counts
 SINGLE = {"build", "style", "fuzz", "demo"}
 
@@ -224,9 +226,12 @@ def run_layer(name, mode):
         totals["failed"] = totals["failed"] or 1
     print(f"{'ok  ' if good else 'FAIL'} {name:8} {totals['passed']:5} passed {totals['failed']:3} failed {totals['skipped']:3} skipped "
           f"{time.monotonic() - started:7.1f} s", flush=True)
-    print("".join(f"    {line}\n" for line in text.splitlines() if line.startswith("counted: ")), end="", flush=True)
-    if not good:
-        print("\n".join(f"    {line}" for line in text.splitlines()[-60:]), flush=True)
+    lines = text.splitlines()
+    if good:
+        shown = [line for line in lines if line.startswith("counted: ")]
+    else:  # what failed comes first: who reads this may see the beginning only
+        shown = [line for line in lines if FAILURE.match(line)][:40] + lines[-60:]
+    print("".join(f"    {line[:1000]}\n" for line in shown), end="", flush=True)
     return totals
 
 
