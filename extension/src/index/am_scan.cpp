@@ -15,6 +15,7 @@ struct ScanState {
     ScanDirection direction;
     std::size_t expected;
     bool done;
+    IndexTuple empty;  // null until an index-only scan asks for it
 };
 
 ScanState* state_of(IndexScanDesc scan) {
@@ -131,7 +132,16 @@ void close(ScanState* state) {
     state->direction = NoMovementScanDirection;
     state->done = false;
     state->expected = 0;
+    state->empty = nullptr;
     MemoryContextReset(state->context);
+}
+
+/// The planner may choose an index-only scan for a query that needs no column, such as count(*), of any access method.
+IndexTuple empty_tuple(Relation index) {
+    std::array<Datum, INDEX_MAX_KEYS> values = {};
+    std::array<bool, INDEX_MAX_KEYS> nulls;
+    nulls.fill(true);
+    return index_form_tuple(RelationGetDescr(index), values.data(), nulls.data());
 }
 
 }  // namespace
@@ -169,6 +179,11 @@ extern "C" bool topk_gettuple(IndexScanDesc scan, ScanDirection direction) {
             scan->xs_heaptid = root;
         else
             state->done = true;
+    }
+    if (found && scan->xs_want_itup) {
+        if (state->empty == nullptr) state->empty = empty_tuple(scan->indexRelation);
+        scan->xs_itup = state->empty;
+        scan->xs_itupdesc = RelationGetDescr(scan->indexRelation);
     }
     MemoryContextSwitchTo(caller);
     return found;
