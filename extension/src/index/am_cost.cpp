@@ -1,6 +1,7 @@
-// amcostestimate. The first rows of a group are cheap: its pages are read once, and each row costs a look at the table. What needs the
-// fallback (more rows than the group keeps candidates for, no fixed group, backward) pays for reading the table and sorting, before the
-// first row.
+// amcostestimate. The first rows of a group are cheap: its pages are read once, and each row costs a look at the table. Only the group's
+// columns and a lower bound on the score shorten the walk through it; rows that other conditions exclude are read all the same. What needs
+// the fallback (more rows than the group keeps candidates for, no fixed group, backward) pays for reading the table and sorting, before
+// the first row.
 #include "am.h"
 #include "order.h"
 
@@ -12,34 +13,55 @@ namespace {
 constexpr double kEntriesPerPage = 150;
 constexpr double kCachedPage = 0.1;
 
-bool fixes(const IndexClause* clause, const IndexOptInfo* index, int column) {
-    if (clause->indexcol != column) return false;
+enum class Condition { kFixes, kBoundsBelow, kOther };
+
+Condition kind_of(const RestrictInfo* restriction, const IndexOptInfo* index, int column) {
+    const Expr* expression = restriction->clause;
+    if (IsA(expression, NullTest))
+        return reinterpret_cast<const NullTest*>(expression)->nulltesttype == IS_NULL ? Condition::kFixes : Condition::kOther;
+    if (!IsA(expression, OpExpr)) return Condition::kOther;
+    const int strategy = get_op_opfamily_strategy(reinterpret_cast<const OpExpr*>(expression)->opno, index->opfamily[column]);
+    if (strategy == BTEqualStrategyNumber) return Condition::kFixes;
+    return strategy >= BTGreaterEqualStrategyNumber ? Condition::kBoundsBelow : Condition::kOther;
+}
+
+/// What a scan's conditions say of the rows that it will walk through.
+struct Walk {
+    bool is_list;        // they fix the group
+    double group_rows;   // meet the conditions on the group's columns
+    double walked_rows;  // of these, at or above the lower bounds on the score
+};
+
+Walk walk_of(PlannerInfo* root, const IndexPath* path, int groups) {
+    const IndexOptInfo* index = path->indexinfo;
+    Bitmapset* fixed = nullptr;
+    List* of_group = NIL;
+    List* of_walk = NIL;
     ListCell* cell;
-    foreach (cell, clause->indexquals) {
-        const Expr* expression = lfirst_node(RestrictInfo, cell)->clause;
-        if (IsA(expression, NullTest) && reinterpret_cast<const NullTest*>(expression)->nulltesttype == IS_NULL) return true;
-        if (IsA(expression, OpExpr) &&
-            get_op_opfamily_strategy(reinterpret_cast<const OpExpr*>(expression)->opno, index->opfamily[column]) == BTEqualStrategyNumber)
-            return true;
+    foreach (cell, path->indexclauses) {
+        const IndexClause* clause = lfirst_node(IndexClause, cell);
+        const int column = clause->indexcol;
+        ListCell* inner;
+        foreach (inner, clause->indexquals) {
+            RestrictInfo* restriction = lfirst_node(RestrictInfo, inner);
+            const Condition kind = kind_of(restriction, index, column);
+            if (column < groups && kind == Condition::kFixes) fixed = bms_add_member(fixed, column);
+            if (column < groups) of_group = lappend(of_group, restriction);
+            if (column < groups || (column == groups && kind == Condition::kBoundsBelow)) of_walk = lappend(of_walk, restriction);
+        }
     }
-    return false;
+    const int table = static_cast<int>(index->rel->relid);
+    const double rows = index->rel->tuples;
+    return {bms_num_members(fixed) == groups, clamp_row_est(rows * clauselist_selectivity(root, of_group, table, JOIN_INNER, nullptr)),
+            clamp_row_est(rows * clauselist_selectivity(root, of_walk, table, JOIN_INNER, nullptr))};
 }
 
-bool fixes_group(const IndexPath* path, int groups) {
-    for (int column = 0; column < groups; ++column) {
-        bool fixed = false;
-        ListCell* cell;
-        foreach (cell, path->indexclauses) fixed = fixed || fixes(lfirst_node(IndexClause, cell), path->indexinfo, column);
-        if (!fixed) return false;
-    }
-    return true;
-}
-
-/// Rows that will be asked of the index: the query's limit, stretched by what its other conditions filter out.
-double rows_wanted(const PlannerInfo* root, const IndexPath* path, double group_rows) {
-    if (root->limit_tuples <= 0) return group_rows;
-    const double kept = clamp_row_est(path->indexinfo->rel->rows) / clamp_row_est(group_rows);
-    return std::min(group_rows, root->limit_tuples / std::min(1.0, kept));
+/// Rows that will be read: all of the walk, or the query's limit stretched by what its other conditions filter out. The inner side of a
+/// join is always read to its end.
+double rows_read(const PlannerInfo* root, const IndexPath* path, const Walk& walk) {
+    if (root->limit_tuples <= 0 || path->path.param_info != nullptr) return walk.walked_rows;
+    const double kept = std::min(1.0, clamp_row_est(path->indexinfo->rel->rows) / walk.walked_rows);
+    return std::min(walk.walked_rows, root->limit_tuples / kept);
 }
 
 Cost fallback_cost(const IndexPath* path, double rows) {
@@ -57,20 +79,23 @@ extern "C" void topk_costestimate(PlannerInfo* root, IndexPath* path, double loo
     genericcostestimate(root, path, loop_count, &costs);
     Relation relation = index_open(path->indexinfo->indexoid, NoLock);
     const int groups = group_columns(relation);
-    const double capacity = 4.0 * option_k(relation);
+    const double k = option_k(relation);
     index_close(relation, NoLock);
 
-    const double group_rows = clamp_row_est(costs.indexSelectivity * path->indexinfo->rel->tuples);
-    const double entries = std::min(group_rows, 2 * capacity);
-    const Cost first = kCachedPage * random_page_cost * (2 + entries / kEntriesPerPage) + cpu_operator_cost * entries;
-    const bool is_list = fixes_group(path, groups) && path->indexscandir != BackwardScanDirection;
-    *startup = first;
-    if (!is_list)
-        *startup += 2 * fallback_cost(path, group_rows);
-    else if (group_rows > capacity && rows_wanted(root, path, group_rows) > capacity)
-        *startup += fallback_cost(path, group_rows);
-    // The rows are read twice, by us and by the executor.
-    *total = *startup + (cpu_index_tuple_cost + cpu_tuple_cost) * group_rows;
+    const Walk walk = walk_of(root, path, groups);
+    const double entries = std::min(walk.group_rows, 8 * k);
+    // The first of the group's pages costs what it costs other access methods, lest we look cheaper for a single row.
+    *startup = random_page_cost * (1 + kCachedPage * (1 + entries / kEntriesPerPage)) + cpu_operator_cost * entries;
+    double skipped = 0;
+    if (!walk.is_list || path->indexscandir == BackwardScanDirection) {
+        *startup += 2 * fallback_cost(path, walk.group_rows);
+    } else if (rows_read(root, path, walk) > 3 * k) {  // a group keeps candidates for 4 k; some of them may be dead
+        *startup += fallback_cost(path, walk.group_rows);
+    } else {
+        skipped = std::max(0.0, walk.walked_rows - costs.indexSelectivity * path->indexinfo->rel->tuples);
+    }
+    // A row that meets the conditions is read twice, by us and by the executor; one that does not, by us alone.
+    *total = *startup + (cpu_index_tuple_cost + cpu_tuple_cost) * walk.walked_rows + kCachedPage * random_page_cost * skipped;
     *selectivity = costs.indexSelectivity;
     *correlation = 0;
     *pages = path->indexinfo->pages;

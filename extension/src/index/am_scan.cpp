@@ -68,6 +68,9 @@ void begin(IndexScanDesc scan, ScanDirection direction) {
                         errmsg("index \"%s\" can only be read with an MVCC snapshot", RelationGetRelationName(scan->indexRelation)),
                         errhint("Access method \"topk\" supports queries, but no constraints.")));
     pgstat_count_index_scan(scan->indexRelation);
+#if PG_VERSION_NUM >= 180000
+    if (scan->instrument != nullptr) ++scan->instrument->nsearches;
+#endif
     state->direction = direction;
     const Conditions conditions = conditions_of(scan);
     if (std::any_of(conditions.keys, conditions.keys + conditions.count, is_unsatisfiable)) {

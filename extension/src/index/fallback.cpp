@@ -9,6 +9,10 @@ namespace {
 
 constexpr std::size_t kFirstPass = 4;  // times as many rows as the group keeps candidates
 
+// TIDs from a btree, put into the table's order before their rows are read: at first, and at most (16 MB, or work_mem).
+constexpr std::size_t kFirstRoots = 8192;
+constexpr std::size_t kMostRoots = 2 << 20;
+
 /// The condition that fixes a table column to one value; null if there is none.
 ScanKey equality_on(const OpenIndex& index, const Conditions& conditions, AttrNumber table_column) {
     for (int i = 0; i < conditions.count; ++i) {
@@ -136,15 +140,20 @@ bool Fallback::read_btree() {
         if (found) {
             IndexScanDesc scan = begin_index_scan(index_.heap, btree, snapshot_, index_.groups);
             index_rescan(scan, keys.data(), index_.groups, nullptr, 0);
-            const std::size_t capacity = static_cast<std::size_t>(work_mem) * 1024 / sizeof(std::uint64_t);
-            auto* roots = static_cast<std::uint64_t*>(MemoryContextAllocHuge(CurrentMemoryContext, capacity * sizeof(std::uint64_t)));
+            const std::size_t most = std::min(static_cast<std::size_t>(work_mem) * 1024 / sizeof(std::uint64_t), kMostRoots);
+            std::size_t capacity = std::min(most, kFirstRoots);
+            auto* roots = static_cast<std::uint64_t*>(palloc(capacity * sizeof(std::uint64_t)));
             std::size_t size = 0;
             for (ItemPointer tid; (tid = index_getnext_tid(scan, ForwardScanDirection)) != nullptr;) {
                 CHECK_FOR_INTERRUPTS();
+                if (size == capacity && capacity < most) {
+                    capacity = std::min(2 * capacity, most);
+                    roots = static_cast<std::uint64_t*>(repalloc(roots, capacity * sizeof(std::uint64_t)));
+                } else if (size == capacity) {
+                    take_rows({roots, size});
+                    size = 0;
+                }
                 roots[size++] = packed(*tid);
-                if (size < capacity) continue;
-                take_rows({roots, size});
-                size = 0;
             }
             take_rows({roots, size});
             pfree(roots);

@@ -253,16 +253,13 @@ IndexTuple make_raised_item(OpenIndex& index, std::uint64_t hash, const Key& key
 Key key_in(const OpenIndex& index, IndexTuple item) {
     Key key;
     key.open_from = index.keys;
-    const bool open = (item->t_info & kOpenBit) != 0;
     for (int i = 0; i < index.keys; ++i) {
         bool is_null;
         key.values[i] = index_getattr(item, i + 2, index.key_desc, &is_null);
         key.nulls[i] = is_null;
-        if (is_null && open) {
-            key.open_from = i;
-            break;
-        }
     }
+    if ((item->t_info & kOpenBit) != 0)
+        while (key.open_from > 0 && key.nulls[key.open_from - 1]) --key.open_from;
     return key;
 }
 

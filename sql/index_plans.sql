@@ -1,0 +1,31 @@
+-- Which queries the planner gives to the index: lists, and not what another index answers better.
+CREATE TABLE plans (g int, id int, views bigint, pad text, PRIMARY KEY (g, id));
+INSERT INTO plans SELECT n % 2, n, (n * 7919) % 10007, repeat('x', 100) FROM generate_series(1, 40000) n;
+CREATE INDEX plans_top ON plans USING topk (g, views DESC, id) WITH (k = 100);
+VACUUM ANALYZE plans;
+EXPLAIN (COSTS OFF) SELECT id FROM plans WHERE g = 1 ORDER BY views DESC, id LIMIT 100;
+EXPLAIN (COSTS OFF) SELECT id FROM plans WHERE g = 1 AND views < 5000 ORDER BY views DESC, id LIMIT 10;
+EXPLAIN (COSTS OFF) SELECT id FROM plans WHERE g = 1 AND views > 9990 ORDER BY views DESC, id;
+-- By the primary key: a row, a join, a foreign key's check
+EXPLAIN (COSTS OFF) SELECT * FROM plans WHERE g = 1 AND id = 77;
+EXPLAIN (COSTS OFF) UPDATE plans SET views = views + 1 WHERE g = 1 AND id = 77;
+EXPLAIN (COSTS OFF) SELECT * FROM (VALUES (1), (3)) v (id) JOIN plans ON plans.g = 1 AND plans.id = v.id;
+CREATE TABLE plans_of (g int, id int, FOREIGN KEY (g, id) REFERENCES plans);
+BEGIN;
+INSERT INTO plans_of SELECT 1, 1 + 2 * n FROM generate_series(0, 9) n;
+SELECT pg_stat_get_xact_numscans('plans_top'::regclass), pg_stat_get_xact_numscans('plans_pkey'::regclass) > 0 AS by_primary_key;
+COMMIT;
+-- More rows than the index keeps
+EXPLAIN (COSTS OFF) SELECT id FROM plans WHERE g = 1 ORDER BY views DESC, id;
+
+-- A query that needs no column may become an index-only scan of any access method
+CREATE TABLE plans_wide (views int, pad text);
+INSERT INTO plans_wide SELECT n, repeat('x', 1500) FROM generate_series(1, 300) n;
+CREATE INDEX plans_wide_top ON plans_wide USING topk (views DESC);
+VACUUM ANALYZE plans_wide;
+SET enable_seqscan = off;
+SET enable_bitmapscan = off;
+EXPLAIN (COSTS OFF) SELECT count(*) FROM plans_wide;
+SELECT count(*) FROM plans_wide;
+SELECT count(*) FROM (SELECT 1 FROM plans_wide LIMIT 20) limited;
+DROP TABLE plans_of, plans, plans_wide;
