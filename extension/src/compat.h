@@ -44,6 +44,14 @@ constexpr bool kSummarizing = true;
 constexpr bool kSummarizing = false;
 #endif
 
+/// PostgreSQL 18 shows the number of searches in EXPLAIN ANALYZE.
+inline void count_scan(IndexScanDesc scan) {
+    pgstat_count_index_scan(scan->indexRelation);
+#if PG_VERSION_NUM >= 180000
+    if (scan->instrument != nullptr) ++scan->instrument->nsearches;
+#endif
+}
+
 inline void vacuum_point() {
 #if PG_VERSION_NUM >= 180000
     vacuum_delay_point(false);

@@ -30,6 +30,12 @@ class Database:
     def execute(self, sql, *values):
         self.query(sql, *values)
 
+    def execute_long(self, sql):
+        """One statement on millions of rows, which may take half an hour."""
+        with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute("SET statement_timeout = '1800s'")
+            cursor.execute(sql)
+
     def value(self, sql, *values):
         return self.query(sql, *values)[0][0]
 

@@ -76,26 +76,49 @@ def test_long_common_prefixes(database, count_up):
 def test_many_groups(database, count_up):
     groups = int(1_000_000 * settings.SIZE)
     database.execute("CREATE TABLE many (g bigint, id int, views int)")
-    database.execute(f"SET statement_timeout = '600s'; INSERT INTO many SELECT n % {groups}, n, n % 977 "
+    database.execute_long(f"INSERT INTO many SELECT n % {groups}, n, n % 977 "
                      f"FROM generate_series(0, {groups} * 10 - 1) n")
-    database.execute("VACUUM ANALYZE many")
+    database.execute_long("VACUUM ANALYZE many")
     started = time.monotonic()
-    database.execute("SET statement_timeout = '600s'; CREATE INDEX many_top ON many USING topk (g, views DESC, id) WITH (k = 10)")
+    database.execute_long("CREATE INDEX many_top ON many USING topk (g, views DESC, id) WITH (k = 10)")
     built = time.monotonic() - started
     for rows in (10, 11):
         for group in (0, groups // 2, groups - 1, *random.Random(settings.SEED).choices(range(groups), k=20)):
             query = f"SELECT id FROM many WHERE g = {group} ORDER BY views DESC, id LIMIT 20"
             found, milliseconds, fell_back = ask(database, "many", query)
             assert found == sorted((group + groups * n for n in range(rows)), key=lambda id: (-(id % 977), id)) and not fell_back
-        database.execute("SET statement_timeout = '600s'; SELECT topk.index_check('many_top')")
+        database.execute_long("SELECT topk.index_check('many_top')")
         if rows == 10:
-            database.execute(f"SET statement_timeout = '600s'; INSERT INTO many SELECT n % {groups}, n, n % 977 "
+            database.execute_long(f"INSERT INTO many SELECT n % {groups}, n, n % 977 "
                              f"FROM generate_series({groups} * 10, {groups} * 11 - 1) n")
     sizes = database.query("SELECT pg_size_pretty(pg_relation_size('many_top')), pg_size_pretty(pg_relation_size('many'))")[0]
     count_up(f"{groups} groups, 11 rows each: built in {built:.1f} s, lookup {milliseconds:.2f} ms, index {sizes[0]}, table {sizes[1]}")
     # Absent groups are empty lists, without a scan of the table
     found, _, fell_back = ask(database, "many", "SELECT id FROM many WHERE g = -1 ORDER BY views DESC, id LIMIT 10")
     assert found == [] and not fell_back
+
+
+def test_longest_keys_beside_old_snapshot(database, count_up):
+    """The longest keys an entry can have, in the smallest group: what an old snapshot still needs must never fill a page for good."""
+    longest = [repeat * 64 for repeat in "xyzu"]
+    database.execute("CREATE TABLE longest (g int, score bigint, a bigint, b bigint, c bigint, d bigint, "
+                     "t text COLLATE \"C\", u text COLLATE \"C\", v text COLLATE \"C\", w text COLLATE \"C\");"
+                     "CREATE INDEX longest_top ON longest USING topk (g, score DESC, a, b, c, d, t, u, v, w) WITH (k = 1)")
+    rounds = 40
+    query = OFF + "SELECT score, a FROM longest WHERE g = 1 ORDER BY score DESC, a, b, c, d, t, u, v, w LIMIT 5"
+    with contextlib.closing(database.connect()) as old, old.cursor() as cursor:
+        cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        cursor.execute(query)
+        for base in range(100, 100 * (rounds + 1), 100):
+            database.execute(f"INSERT INTO longest SELECT 1, {base} + n, n, n, n, n, %s, %s, %s, %s FROM generate_series(1, 15) n", *longest)
+            database.execute("DELETE FROM longest WHERE score >= %s", base + 13)
+            assert database.query(query) == [(base + n, n) for n in range(12, 7, -1)]
+            if base == 100 * rounds // 2:
+                database.execute("VACUUM longest")
+        cursor.execute(query)
+        assert cursor.fetchall() == []
+    database.execute("SELECT topk.index_check('longest_top')")
+    count_up(f"{rounds} rounds of longest keys beside an old snapshot")
 
 
 def in_threads(work, count):

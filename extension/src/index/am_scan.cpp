@@ -67,10 +67,7 @@ void begin(IndexScanDesc scan, ScanDirection direction) {
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                         errmsg("index \"%s\" can only be read with an MVCC snapshot", RelationGetRelationName(scan->indexRelation)),
                         errhint("Access method \"topk\" supports queries, but no constraints.")));
-    pgstat_count_index_scan(scan->indexRelation);
-#if PG_VERSION_NUM >= 180000
-    if (scan->instrument != nullptr) ++scan->instrument->nsearches;
-#endif
+    count_scan(scan);
     state->direction = direction;
     const Conditions conditions = conditions_of(scan);
     if (std::any_of(conditions.keys, conditions.keys + conditions.count, is_unsatisfiable)) {
