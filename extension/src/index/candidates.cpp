@@ -206,18 +206,22 @@ void CandidateScan::collect() {
     collected_ = true;
 }
 
-/// Removes the highest entry.
+/// Removes the highest entry. What follows it sinks to its place, which is near: half of what pop_heap and push_heap compare.
 ItemPointerData CandidateScan::pop_entry() {
-    const auto below = [this](const Run& a, const Run& b) { return ranks_above(b, a); };
     const ItemPointerData root = (*runs_[0].next)->t_tid;
-    std::pop_heap(runs_, runs_ + run_count_, below);
-    Run& run = runs_[run_count_ - 1];
+    Run run = runs_[0];
     if (++run.next == run.end) {
-        --run_count_;
+        run = runs_[--run_count_];
     } else {
         run.lead = lead_of(index_, *run.next);
-        std::push_heap(runs_, runs_ + run_count_, below);
     }
+    std::size_t place = 0;
+    for (std::size_t child; (child = 2 * place + 1) < run_count_; place = child) {
+        if (child + 1 < run_count_ && ranks_above(runs_[child + 1], runs_[child])) ++child;
+        if (!ranks_above(runs_[child], run)) break;
+        runs_[place] = runs_[child];
+    }
+    runs_[place] = run;
     return root;
 }
 
