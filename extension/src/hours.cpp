@@ -43,11 +43,14 @@ class HourList {
     Hour* items_;
 };
 
+/// The stored hours that overlap [since, until), or a calendar hour that does.
 Hours load_stored(const Counter& counter, TimestampTz since, TimestampTz until, Snapshot snapshot) {
     // An hour lasts an hour at most: the bound on hour_start serves the primary key.
-    const TimestampTz earliest = std::max<TimestampTz>(since - USECS_PER_HOUR, MIN_TIMESTAMP);
+    const TimestampTz first_end = std::max<TimestampTz>(since - USECS_PER_HOUR, MIN_TIMESTAMP + USECS_PER_HOUR);
+    const TimestampTz last_start = std::min<TimestampTz>(until + USECS_PER_HOUR, END_TIMESTAMP - 1);
     const std::uint64_t found =
-        run(stored_statement, {text_value(counter.name), time_value(earliest), time_value(until), time_value(since)}, snapshot);
+        run(stored_statement,
+            {text_value(counter.name), time_value(first_end - USECS_PER_HOUR), time_value(last_start), time_value(first_end)}, snapshot);
     HourList list(std::max<std::size_t>(found, 8));
     for (std::uint64_t row = 0; row < found; ++row) {
         const auto at = [row](int column) { return DatumGetTimestampTz(cell(row, column).value); };
