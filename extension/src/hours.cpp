@@ -1,4 +1,4 @@
-// Stored and computed hours merged, windows, and topk.hours.
+// Stored and computed hours merged, windows, topk.hours and topk.window_end.
 #include "hours.h"
 
 #include "arguments.h"
@@ -100,6 +100,15 @@ void put_hour(const ReturnSetInfo* result, const Hour& hour) {
     tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
+Span span_argument(FunctionCallInfo fcinfo, int index) {
+    const char* name = text_argument(fcinfo, index, "span");
+    if (strcmp(name, "hour") == 0) return Span::kHour;
+    if (strcmp(name, "day") == 0) return Span::kDay;
+    if (strcmp(name, "month") == 0) return Span::kMonth;
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("span \"%s\" is unknown", name), errhint("Use hour, day or month.")));
+    pg_unreachable();
+}
+
 TimestampTz shifted(TimestampTz at, std::int64_t micros) {
     TimestampTz result;
     if (pg_add_s64_overflow(at, micros, &result) || !IS_VALID_TIMESTAMP(result))
@@ -169,6 +178,19 @@ TOPK_SQL_FUNCTION(topk_hours) {
         for (const Hour& hour : load_hours(counter, since, until, Snapshot::kCaller)) put_hour(result, hour);
     });
     return 0;
+}
+
+TOPK_SQL_FUNCTION(topk_window_end) {
+    const char* name = text_argument(fcinfo, 0, "counter");
+    const Span span = span_argument(fcinfo, 1);
+    const TimestampTz at = instant_argument(fcinfo, 2, "at");
+    TimestampTz end = 0;
+    with_spi([&] {
+        const Counter counter = find_counter(name, Snapshot::kCaller);
+        require_access(counter, {"read", "ingest", "admin"}, Snapshot::kCaller);
+        end = window_at(counter, span, at, Snapshot::kCaller).end;
+    });
+    PG_RETURN_TIMESTAMPTZ(end);
 }
 
 }  // namespace topk
