@@ -9,6 +9,8 @@ import struct
 import threading
 import time
 
+import psycopg2.errors
+import pytest
 from harness.wait import wait_until
 
 CLIENTS = 8
@@ -102,3 +104,33 @@ def test_sealer_gets_its_turn(database):
     counted = database.value("SELECT sum(views)::bigint FROM video_views_hour")
     assert counted == sum(clients.flushes)
     print(f"counted: {counted} flushes, slowest of {TURNS} seals {slowest * 1000:.0f} ms")
+
+
+def test_sealer_gives_up(database):
+    """A client that stopped in the middle of a flush does not stop the others by way of a sealer that waits for it."""
+    flush = ("SELECT topk.flush('video_views', 'events', %s, NULL, NULL, ARRAY[ROW(%s, 1, %s, %s, %s, 0, 0, %s, 1, 0, 0, 0)::topk.flush_progress])")
+    with contextlib.ExitStack() as stack:
+        stopped, other, sealer = (stack.enter_context(contextlib.closing(database.cluster.connect(database.name))).cursor() for _ in range(3))
+        for number, client in enumerate((stopped, other)):
+            client.execute("SELECT FROM topk.claim('video_views', 'events', 'cluster', 'group', %s, 2, ARRAY[%s], '{0}', '{9}')", (f"client {number}", number))
+            client.execute(flush, (deltas(hour_at(1), "first"), number, 0, 1, 0, hour_at(1)))  # makes the day's partition
+        stopped.execute("BEGIN")
+        stopped.execute(flush, (deltas(hour_at(1), "a"), 0, 1, 2, 1, hour_at(1)))
+        sealer.execute("SET lock_timeout = '500 ms'")
+        failures = []
+
+        def seal():
+            with pytest.raises(psycopg2.errors.LockNotAvailable) as caught:
+                sealer.execute("CALL topk.seal()")
+            failures.append(caught.value)
+        waiting = threading.Thread(target=seal)
+        waiting.start()
+        other.execute("SET lock_timeout = '20 s'")
+        other.execute(flush, (deltas(hour_at(1), "b"), 1, 1, 2, 1, hour_at(1)))
+        waiting.join()
+        assert 'could not lock the frontier of counter "video_views"' in str(failures[0])
+        sealer.execute("SHOW lock_timeout")
+        assert sealer.fetchone() == ("500ms",)
+        stopped.execute("ROLLBACK")
+        sealer.execute("CALL topk.seal()")
+    assert database.value("SELECT sealed_through FROM topk.counter") == hour_at(0)
