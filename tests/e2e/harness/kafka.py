@@ -48,7 +48,7 @@ class Broker:
 
     def add_partitions(self, name, total):
         self._script("topic", "alter", name, "--partitions", str(total))
-        return Topic(self, name, total)
+        return Topic(self, name, total, grown=True)
 
     def delete_records(self, name, offsets):
         """Retention's effect at once: the log of each partition then starts at its offset in `offsets`."""
@@ -56,8 +56,8 @@ class Broker:
 
 
 class Topic:
-    def __init__(self, broker, name, partitions):
-        self.broker, self.name, self.partitions = broker, name, partitions
+    def __init__(self, broker, name, partitions, grown=False):
+        self.broker, self.name, self.partitions, self.grown = broker, name, partitions, grown
 
     def _watermarks(self):
         consumer = Consumer({"bootstrap.servers": self.broker.address, "group.id": "e2e-watermarks", "log_level": 0})
