@@ -122,6 +122,26 @@ CREATE TABLE topk.late_views_data (
 );
 COMMENT ON TABLE topk.late_views_data IS 'views that came too late for their hour; read it through topk.late_views';
 
+-- Sums that topk.flush makes of its arguments, not of the tables: an audit compares both.
+CREATE TABLE topk.hour_book_data (
+    counter text COLLATE "C" NOT NULL,
+    hour_start timestamptz NOT NULL,
+    topic text COLLATE "C" NOT NULL,
+    partition int NOT NULL,
+    views bigint NOT NULL,
+    late_views bigint NOT NULL,
+    late_records bigint NOT NULL,
+    late_in_day bigint NOT NULL,
+    late_in_month bigint NOT NULL,
+    PRIMARY KEY (counter, hour_start, topic, partition)
+) WITH (fillfactor = 40);
+COMMENT ON TABLE topk.hour_book_data IS 'what flushes brought, by hour; read it through topk.hour_book';
+COMMENT ON COLUMN topk.hour_book_data.partition IS 'the lowest partition of the flush, whose progress row it has locked: two flushes never write one row of the book at once';
+COMMENT ON COLUMN topk.hour_book_data.views IS 'views counted in the hour itself';
+COMMENT ON COLUMN topk.hour_book_data.late_views IS 'views too late for the hour; all time took every one of them';
+COMMENT ON COLUMN topk.hour_book_data.late_in_day IS 'those of the late views that the hour''s day still took';
+COMMENT ON COLUMN topk.hour_book_data.late_in_month IS 'those of the late views that the hour''s month still took';
+
 CREATE TABLE topk.hour_map (
     counter text COLLATE "C" NOT NULL,
     hour_start timestamptz NOT NULL,
@@ -146,6 +166,7 @@ BEGIN
     PERFORM pg_extension_config_dump('topk.progress_history_data', 'WHERE ' || of_whole);
     PERFORM pg_extension_config_dump('topk.dead_letter_data', 'WHERE ' || of_whole);
     PERFORM pg_extension_config_dump('topk.late_views_data', 'WHERE ' || of_whole);
+    PERFORM pg_extension_config_dump('topk.hour_book_data', 'WHERE ' || of_whole);
     PERFORM pg_extension_config_dump('topk.hour_map', 'WHERE ' || of_whole);
 END
 $dump$;
@@ -178,12 +199,17 @@ CREATE VIEW topk.late_views WITH (security_barrier) AS
     SELECT l.* FROM topk.late_views_data l JOIN topk.counter c ON c.name = l.counter;
 COMMENT ON VIEW topk.late_views IS 'views that came too late for their hour';
 
+CREATE VIEW topk.hour_book WITH (security_barrier) AS
+    SELECT b.* FROM topk.hour_book_data b JOIN topk.counter c ON c.name = b.counter;
+COMMENT ON VIEW topk.hour_book IS 'what flushes brought, by hour: views, late views, and what of these day and month still took';
+
 CREATE VIEW topk.access WITH (security_barrier) AS
     SELECT a.* FROM topk.access_data a
     WHERE pg_has_role(a.role, 'USAGE') OR EXISTS (SELECT FROM topk.counter c WHERE c.name = a.counter);
 COMMENT ON VIEW topk.access IS 'who was given which privilege by topk.grant_access';
 
 GRANT SELECT ON topk.counter, topk.kafka_progress, topk.progress_history, topk.dead_letter, topk.late_views, topk.access TO PUBLIC;
+GRANT SELECT ON topk.hour_book TO PUBLIC;
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- What a consumer calls. search_path is pinned because these functions act as the owners of the tables.
