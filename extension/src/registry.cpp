@@ -35,6 +35,9 @@ Statement forget_statements[] = {
     {"DELETE FROM topk.progress_history_data WHERE counter = $1"},
     {"DELETE FROM topk.dead_letter_data WHERE counter = $1"},
     {"DELETE FROM topk.late_views_data WHERE counter = $1"},
+    {"DELETE FROM topk.hour_book_data WHERE counter = $1"},
+    {"DELETE FROM topk.correction_data WHERE counter = $1"},
+    {"DELETE FROM topk.window_revision_data WHERE counter = $1"},
     {"DELETE FROM topk.hour_map WHERE counter = $1"},
     {"DELETE FROM topk.access_data WHERE counter = $1"},
 };
