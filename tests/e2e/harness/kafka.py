@@ -9,12 +9,13 @@ import subprocess
 import threading
 import time
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from . import settings
 from .wait import wait_until
 
 HOUR_MS = 3_600_000
+LEADERLESS = (KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError._TRANSPORT, KafkaError._TIMED_OUT)
 
 
 class Broker:
@@ -62,8 +63,7 @@ class Topic:
     def _watermarks(self):
         consumer = Consumer({"bootstrap.servers": self.broker.address, "group.id": "e2e-watermarks", "log_level": 0})
         try:
-            return {partition: consumer.get_watermark_offsets(TopicPartition(self.name, partition), timeout=20)
-                    for partition in range(self.partitions)}
+            return {partition: watermark_offsets(consumer, self.name, partition) for partition in range(self.partitions)}
         finally:
             consumer.close()
 
@@ -81,6 +81,18 @@ class Topic:
         with self.producer() as producer:
             for record in records:
                 producer.send(record)
+
+
+def watermark_offsets(consumer, topic, partition, limit=40):
+    """(start, end) of a partition; waits for a leader while it has none."""
+    deadline = time.monotonic() + limit
+    while True:
+        try:
+            return consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=20)
+        except KafkaException as error:
+            if not error.args[0].retriable() and error.args[0].code() not in LEADERLESS or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 class RecordProducer:
@@ -142,10 +154,11 @@ def events(count, seed, videos=500, hours=6):
 
 
 class SteadyProducer:
-    """A thread that keeps every partition supplied at `rate` records a second, until stop()."""
+    """A thread that keeps every partition supplied at `rate` records a second, until stop(); then `sent` says how many."""
 
     def __init__(self, topic, seed, rate=2000, malformed=0.0):
         self.topic, self.seed, self.rate, self.malformed = topic, seed, rate, malformed
+        self.sent = 0
         self._stop, self.error = threading.Event(), None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -160,6 +173,7 @@ class SteadyProducer:
                         event, partition = next(source), producer.sent % self.topic.partitions
                         value = b"{broken" if rng.random() < self.malformed else json.dumps(event).encode()
                         producer.send((partition, value, event["video_id"].encode(), None))
+            self.sent = producer.sent
         except Exception as error:  # handed to the test by stop()
             self.error = error
 

@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
+from .kafka import watermark_offsets
 from .zone_hours import ZoneHours
 
 HOUR_MS = 3_600_000
@@ -89,7 +90,7 @@ def recount(broker, topic, partitions, counter=None, limit=180):
                          "enable.partition.eof": True, "auto.offset.reset": "earliest", "isolation.level": "read_committed"})
     result = Recount()
     for partition in range(partitions):
-        result.starts[partition], result.ends[partition] = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=20)
+        result.starts[partition], result.ends[partition] = watermark_offsets(consumer, topic, partition)
         result.good[partition] = result.delivered[partition] = result.late_records[partition] = 0
         result.watermarks[partition] = None
     consumer.assign([TopicPartition(topic, partition, result.starts[partition]) for partition in range(partitions)])

@@ -8,7 +8,7 @@ import functools
 from datetime import datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
-MINUTE_MS = 60_000
+MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
