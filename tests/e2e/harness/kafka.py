@@ -154,10 +154,12 @@ def events(count, seed, videos=500, hours=6):
 
 
 class SteadyProducer:
-    """A thread that keeps every partition supplied at `rate` records a second, until stop(); then `sent` says how many."""
+    """A thread that keeps every partition supplied at `rate` records a second, until stop(); then `sent` says how many.
+    `source` yields the events, as dictionaries."""
 
-    def __init__(self, topic, seed, rate=2000, malformed=0.0):
+    def __init__(self, topic, seed, rate=2000, malformed=0.0, source=None):
         self.topic, self.seed, self.rate, self.malformed = topic, seed, rate, malformed
+        self.source = source or events(2**62, seed)
         self.sent = 0
         self._stop, self.error = threading.Event(), None
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -167,10 +169,10 @@ class SteadyProducer:
         try:
             rng = random.Random(self.seed)
             with self.topic.producer() as producer:
-                source, started = events(2**62, self.seed), time.monotonic()
+                started = time.monotonic()
                 while not self._stop.wait(0.02):
                     while producer.sent < (time.monotonic() - started) * self.rate:
-                        event, partition = next(source), producer.sent % self.topic.partitions
+                        event, partition = next(self.source), producer.sent % self.topic.partitions
                         value = b"{broken" if rng.random() < self.malformed else json.dumps(event).encode()
                         producer.send((partition, value, event["video_id"].encode(), None))
             self.sent = producer.sent

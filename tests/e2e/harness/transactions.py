@@ -15,12 +15,12 @@ LIMIT_SECONDS = 60
 
 
 class TransactionalProducer:
-    """A thread, until stop(). Every record goes to the partition after the one before."""
+    """A thread, until stop(). Every record goes to the partition after the one before; `events` are dictionaries."""
 
-    def __init__(self, topic, seed, name, size=40, abort_share=0.4, pause=0.05):
+    def __init__(self, topic, seed, name, size=40, abort_share=0.4, pause=0.05, events=None):
         self.topic, self.name, self.size, self.abort_share, self.pause = topic, name, size, abort_share, pause
         self.committed = self.aborted = self.unknown = self.restarts = 0
-        self._rng, self._events = random.Random(seed), kafka.events(2**62, seed)
+        self._rng, self._events = random.Random(seed), events or kafka.events(2**62, seed)
         self._sent = 0
         self._stop, self.error = threading.Event(), None
         self._thread = threading.Thread(target=self._run, daemon=True)
