@@ -68,6 +68,9 @@ SELECT t.error($$SELECT topk.hours('no such', '2020-01-01Z', '2020-01-01Z')$$);
 INSERT INTO topk.hour_map SELECT 'utc', s, s + interval '1 hour', '2020-03-01 00:30Z', '2020-03-01Z' FROM generate_series('2020-03-01 00:30Z'::timestamptz, '2020-03-01 22:30Z', '1 hour') s;
 SELECT * FROM topk.hours('utc', '2020-02-29 23:00Z', '2020-03-01 02:00Z');
 SELECT * FROM topk.hours('utc', '2020-03-01 22:45Z', '2020-03-02 01:00Z');
+-- What they leave of an hour is the same to who asks for no more.
+SELECT * FROM topk.hours('utc', '2020-03-01 23:30Z', '2020-03-01 23:31Z');
+SELECT * FROM topk.hours('utc', '2020-03-01 00:29Z', '2020-03-01 00:30Z');
 SELECT * FROM topk.hours('utc', '2020-03-01 10:40Z', '2020-03-01 10:41Z');
 SELECT partition FROM topk.claim('utc', 'events', 'cluster', 'group', 'member', 1, '{0}', '{0}', '{9}');
 SELECT topk.flush('utc', 'events', t.deltas(t.hour('2020-03-01 00:00Z', t.entry('a', 1)), t.hour('2020-03-01 10:30Z', t.entry('b', 2)), t.hour('2020-03-01 23:30Z', t.entry('c', 3))), NULL, NULL, ARRAY[t.advance(0, 1, 0, 3)]);

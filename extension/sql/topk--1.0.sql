@@ -27,6 +27,7 @@ CREATE TABLE topk.counter_data (
     max_age interval NOT NULL,
     idle_timeout interval NOT NULL,
     sealed_through timestamptz NOT NULL DEFAULT '-infinity',
+    seal_held_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE topk.counter_data IS 'the counters of this database; read it through topk.counter';
@@ -37,6 +38,7 @@ COMMENT ON COLUMN topk.counter_data.max_clock_skew IS 'an event further ahead of
 COMMENT ON COLUMN topk.counter_data.max_age IS 'an older event is a dead letter';
 COMMENT ON COLUMN topk.counter_data.idle_timeout IS 'silence after which a partition read to its end no longer holds the seal back';
 COMMENT ON COLUMN topk.counter_data.sealed_through IS 'the frontier: every hour that ends at or before it is sealed';
+COMMENT ON COLUMN topk.counter_data.seal_held_at IS 'since when topk.hold_seal keeps the frontier where it is; NULL: it moves';
 
 CREATE TABLE topk.access_data (
     counter text COLLATE "C" NOT NULL,
@@ -71,6 +73,8 @@ CREATE TABLE topk.kafka_progress_data (
     skipped bigint NOT NULL DEFAULT 0,
     lost bigint NOT NULL DEFAULT 0,
     flushed_at timestamptz,
+    visible_after interval,
+    clock_advanced_at timestamptz,
     PRIMARY KEY (counter, topic, partition)
 ) WITH (fillfactor = 40);
 COMMENT ON TABLE topk.kafka_progress_data IS 'the next offset of every Kafka partition, its owner and its books; read it through topk.kafka_progress';
@@ -81,6 +85,9 @@ COMMENT ON COLUMN topk.kafka_progress_data.last_offset IS 'the last record consu
 COMMENT ON COLUMN topk.kafka_progress_data.watermark IS 'greatest min(event time, record timestamp, wall clock) seen';
 COMMENT ON COLUMN topk.kafka_progress_data.skipped IS 'offsets that delivered no record: markers, aborted, compacted';
 COMMENT ON COLUMN topk.kafka_progress_data.lost IS 'offsets given up by topk.reset_progress';
+COMMENT ON COLUMN topk.kafka_progress_data.flushed_at IS 'the last flush that moved the offset';
+COMMENT ON COLUMN topk.kafka_progress_data.visible_after IS 'from event time to visible: the age of the watermark at the last flush with records';
+COMMENT ON COLUMN topk.kafka_progress_data.clock_advanced_at IS 'when its owner last advanced the watermark by the clock, for silence; NULL: never';
 
 CREATE TABLE topk.progress_history_data (
     LIKE topk.kafka_progress_data,
@@ -177,6 +184,20 @@ CREATE TABLE topk.hour_map (
 COMMENT ON TABLE topk.hour_map IS 'the hours of every day partition made so far, as the time zone data stood then: they win over the calendar of today';
 GRANT SELECT ON topk.hour_map TO PUBLIC;
 
+CREATE TABLE topk.seal_hold_data (
+    counter text COLLATE "C" NOT NULL,
+    held_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    held_by text NOT NULL,
+    reason text,
+    resumed_at timestamptz,
+    resumed_by text
+);
+CREATE INDEX seal_hold_data_counter_idx ON topk.seal_hold_data (counter, held_at);
+CREATE UNIQUE INDEX seal_hold_data_open_idx ON topk.seal_hold_data (counter) WHERE resumed_at IS NULL;
+COMMENT ON TABLE topk.seal_hold_data IS 'when operators kept windows open by topk.hold_seal; read it through topk.seal_hold';
+COMMENT ON INDEX topk.seal_hold_data_counter_idx IS 'the holds of a counter in order';
+COMMENT ON INDEX topk.seal_hold_data_open_idx IS 'sealing is held once at a time';
+
 -- A table or role that was dropped by hand leaves its oid here. In another database that could be the oid of anything, so
 -- a dump leaves such rows out, and with a counter all its rows.
 DO $dump$
@@ -194,6 +215,7 @@ BEGIN
     PERFORM pg_extension_config_dump('topk.correction_data', 'WHERE ' || of_whole);
     PERFORM pg_extension_config_dump('topk.window_revision_data', 'WHERE ' || of_whole);
     PERFORM pg_extension_config_dump('topk.hour_map', 'WHERE ' || of_whole);
+    PERFORM pg_extension_config_dump('topk.seal_hold_data', 'WHERE ' || of_whole);
 END
 $dump$;
 
@@ -202,7 +224,8 @@ $dump$;
 -- ---------------------------------------------------------------------------------------------------------------------
 
 CREATE VIEW topk.counter WITH (security_barrier) AS
-    SELECT c.name, c.hour_table, c.time_zone, c.lateness, c.max_clock_skew, c.max_age, c.idle_timeout, c.sealed_through, c.created_at
+    SELECT c.name, c.hour_table, c.time_zone, c.lateness, c.max_clock_skew, c.max_age, c.idle_timeout, c.sealed_through,
+        c.seal_held_at, c.created_at
     FROM topk.counter_data c
     WHERE has_table_privilege(c.hour_table, 'SELECT')
        OR EXISTS (SELECT FROM topk.access_data a
@@ -233,13 +256,18 @@ CREATE VIEW topk.correction WITH (security_barrier) AS
     SELECT k.* FROM topk.correction_data k JOIN topk.counter c ON c.name = k.counter;
 COMMENT ON VIEW topk.correction IS 'what topk.correct changed, why and by whom';
 
+CREATE VIEW topk.seal_hold WITH (security_barrier) AS
+    SELECT s.* FROM topk.seal_hold_data s JOIN topk.counter c ON c.name = s.counter;
+COMMENT ON VIEW topk.seal_hold IS 'when operators kept windows open by topk.hold_seal, and why';
+
 CREATE VIEW topk.access WITH (security_barrier) AS
     SELECT a.* FROM topk.access_data a
     WHERE pg_has_role(a.role, 'USAGE') OR EXISTS (SELECT FROM topk.counter c WHERE c.name = a.counter);
 COMMENT ON VIEW topk.access IS 'who was given which privilege by topk.grant_access';
 
-GRANT SELECT ON topk.counter, topk.kafka_progress, topk.progress_history, topk.dead_letter, topk.late_views, topk.access TO PUBLIC;
 GRANT SELECT ON topk.hour_book, topk.correction TO PUBLIC;
+
+GRANT SELECT ON topk.counter, topk.kafka_progress, topk.progress_history, topk.dead_letter, topk.late_views, topk.access, topk.seal_hold TO PUBLIC;
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- What a consumer calls. search_path is pinned because these functions act as the owners of the tables.
@@ -277,6 +305,27 @@ CREATE FUNCTION topk.hours(counter text, since timestamptz, until timestamptz)
     AS 'MODULE_PATHNAME', 'topk_hours' LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED ROWS 1000
     SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION topk.hours IS 'every hour of the counter that overlaps [since, until), with the day and month it belongs to';
+
+CREATE FUNCTION topk.window_end(counter text, span text, at timestamptz) RETURNS timestamptz
+    AS 'MODULE_PATHNAME', 'topk_window_end' LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.window_end IS 'the end of the counter''s hour, day or month that contains an instant';
+
+-- The end of a day or month is the calendar's: not all of its hours need be in the map. Of a window's instants, the start
+-- of an hour in the map is surely in it.
+CREATE VIEW topk.time_window WITH (security_barrier) AS
+    SELECT c.name AS counter, w.span, w.window_start, w.window_end, w.window_end <= c.sealed_through AS sealed,
+        false AS rolled_up,  -- no roll-up in this version: all windows are read from their hours
+        coalesce(r.revision, 0) AS revision
+    FROM topk.counter c
+    CROSS JOIN LATERAL (
+        SELECT 'hour' COLLATE "C" AS span, h.hour_start AS window_start, h.hour_end AS window_end FROM topk.hour_map h WHERE h.counter = c.name
+        UNION ALL SELECT 'day', h.day_start, topk.window_end(c.name, 'day', max(h.hour_start)) FROM topk.hour_map h WHERE h.counter = c.name GROUP BY h.day_start
+        UNION ALL SELECT 'month', h.month_start, topk.window_end(c.name, 'month', max(h.hour_start)) FROM topk.hour_map h WHERE h.counter = c.name GROUP BY h.month_start
+        UNION ALL SELECT 'all_time', '-infinity', 'infinity') w
+    LEFT JOIN topk.window_revision_data r ON r.counter = c.name AND r.span = w.span AND r.window_start = w.window_start;
+COMMENT ON VIEW topk.time_window IS 'every hour, day and month with a partition, and all time: bounds, sealed or open, rolled up or not, and how often corrected';
+GRANT SELECT ON topk.time_window TO PUBLIC;
 
 CREATE FUNCTION topk.delta_rows(deltas bytea)
     RETURNS TABLE (window_start timestamptz, video_id text, views bigint)
@@ -399,10 +448,38 @@ COMMENT ON FUNCTION topk.reset_progress IS 'moves a partition to another offset,
 CREATE FUNCTION topk.status(counter text DEFAULT 'video_views')
     RETURNS TABLE (topic text, partition int, group_id text, member text, owner_pid int, owner_alive boolean, epoch bigint,
                    start_offset bigint, next_offset bigint, counted bigint, late bigint, dead bigint, skipped bigint, lost bigint,
-                   watermark timestamptz, flushed_at timestamptz)
+                   watermark timestamptz, flushed_at timestamptz, sealed_through timestamptz, watermark_age interval,
+                   visible_after interval, holds_seal_back text)
     AS 'MODULE_PATHNAME', 'topk_status' LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED ROWS 16
     SET search_path = pg_catalog, pg_temp;
-COMMENT ON FUNCTION topk.status IS 'one row a partition: its owner, whether that session still lives, offsets, books, watermark and last flush';
+COMMENT ON FUNCTION topk.status IS 'one row a partition: its owner, whether that session still lives, offsets, books, watermark, freshness, and why it holds the seal back';
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Sealing. A procedure without SET, so that it may commit between the steps of what is to follow.
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION topk.seal_step(counter text) RETURNS timestamptz
+    AS 'MODULE_PATHNAME', 'topk_seal_step' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.seal_step IS 'part of topk.seal: moves the frontier to the start of the hour that all partitions have reached, less the lateness, and returns it; for the counter''s owner and admins';
+
+CREATE PROCEDURE topk.seal(counter text DEFAULT 'video_views') LANGUAGE plpgsql
+AS $seal$
+BEGIN
+    PERFORM topk.seal_step(seal.counter);
+END
+$seal$;
+COMMENT ON PROCEDURE topk.seal IS 'seals the hours that all partitions have passed by the lateness; for the counter''s owner and admins';
+
+CREATE FUNCTION topk.hold_seal(counter text DEFAULT 'video_views', reason text DEFAULT NULL) RETURNS void
+    AS 'MODULE_PATHNAME', 'topk_hold_seal' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.hold_seal IS 'keeps the frontier where it is until topk.resume_seal, on the record; for the counter''s owner and admins';
+
+CREATE FUNCTION topk.resume_seal(counter text DEFAULT 'video_views') RETURNS void
+    AS 'MODULE_PATHNAME', 'topk_resume_seal' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.resume_seal IS 'ends what topk.hold_seal began; for the counter''s owner and admins';
 
 CREATE FUNCTION topk.correct(counter text, hour timestamptz, video_id text, delta bigint, reason text) RETURNS bigint
     AS 'MODULE_PATHNAME', 'topk_correct' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE

@@ -34,9 +34,12 @@ struct ClaimArguments {
 Statement count_statement = {
     "SELECT count(*), count(*) FILTER (WHERE partition < $3) FROM topk.kafka_progress_data WHERE counter = $1 AND topic = $2"};
 
+// Only the missing ones: the conflict with a row that a flush in flight has written would wait for that flush, without end if its client
+// stopped.
 Statement create_statement = {
     "INSERT INTO topk.kafka_progress_data (counter, topic, partition, group_id, start_offset, next_offset)"
     " SELECT $1, $2, g.partition, $4, $5, $5 FROM generate_series(0, $3 - 1) g (partition)"
+    " WHERE NOT EXISTS (SELECT FROM topk.kafka_progress_data k WHERE k.counter = $1 AND k.topic = $2 AND k.partition = g.partition)"
     " ON CONFLICT (counter, topic, partition) DO NOTHING"};
 
 Statement other_group_statement = {

@@ -51,14 +51,24 @@ Statement dead_letter_statement = {
 #endif
 
 // Compares once more: a trigger of the owner may have called claim or reset_progress in this transaction.
+// A row that moves nothing but the watermark is an idle advance: by the clock, and no further than the silence allows, whatever the
+// clock of the consumer. The subquery is evaluated once a row, since it is volatile. What makes an event visible is its commit, now.
 Statement progress_statement = {
     "UPDATE topk.kafka_progress_data k SET next_offset = p.to_offset,"
     "  last_offset = coalesce(p.last_offset, k.last_offset),"
     "  last_timestamp_ms = CASE WHEN p.last_offset IS NULL THEN k.last_timestamp_ms ELSE p.last_timestamp_ms END,"
     "  last_crc = CASE WHEN p.last_offset IS NULL THEN k.last_crc ELSE p.last_crc END,"
-    "  watermark = greatest(k.watermark, p.watermark), counted = k.counted + p.counted, late = k.late + p.late,"
-    "  dead = k.dead + p.dead, skipped = k.skipped + p.skipped, flushed_at = clock_timestamp()"
-    " FROM unnest($3::topk.flush_progress[]) p WHERE k.counter = $1 AND k.topic = $2 AND k.partition = p.partition" TOPK_STILL_OURS,
+    "  watermark = greatest(k.watermark, p.reached), counted = k.counted + p.counted, late = k.late + p.late,"
+    "  dead = k.dead + p.dead, skipped = k.skipped + p.skipped,"
+    "  flushed_at = CASE WHEN p.idle THEN k.flushed_at ELSE clock_timestamp() END,"
+    "  visible_after = CASE WHEN p.last_offset IS NOT NULL AND isfinite(p.reached)"
+    "   THEN clock_timestamp() - greatest(k.watermark, p.reached) ELSE k.visible_after END,"
+    "  clock_advanced_at = CASE WHEN p.idle AND p.reached > k.watermark THEN clock_timestamp() ELSE k.clock_advanced_at END"
+    " FROM (SELECT r.*, CASE WHEN NOT r.idle THEN r.watermark ELSE least(r.watermark, clock_timestamp() - make_interval(secs =>"
+    "   extract(epoch FROM (SELECT c.idle_timeout FROM topk.counter_data c WHERE c.name = $1))::float8)) END AS reached"
+    "  FROM (SELECT u.*, u.from_offset = u.to_offset AND u.last_offset IS NULL AND u.watermark IS NOT NULL"
+    "    AND u.counted = 0 AND u.late = 0 AND u.dead = 0 AND u.skipped = 0 AS idle FROM unnest($3::topk.flush_progress[]) u) r) p"
+    " WHERE k.counter = $1 AND k.topic = $2 AND k.partition = p.partition" TOPK_STILL_OURS,
     CURSOR_OPT_GENERIC_PLAN};
 
 ArrayType* int4_array(std::span<const Progress> partitions) {

@@ -1,4 +1,4 @@
-// Stored and computed hours merged, windows, and topk.hours.
+// Stored and computed hours merged, windows, topk.hours and topk.window_end.
 #include "hours.h"
 
 #include "arguments.h"
@@ -43,11 +43,14 @@ class HourList {
     Hour* items_;
 };
 
+/// The stored hours that overlap [since, until), or a calendar hour that does.
 Hours load_stored(const Counter& counter, TimestampTz since, TimestampTz until, Snapshot snapshot) {
     // An hour lasts an hour at most: the bound on hour_start serves the primary key.
-    const TimestampTz earliest = std::max<TimestampTz>(since - USECS_PER_HOUR, MIN_TIMESTAMP);
+    const TimestampTz first_end = std::max<TimestampTz>(since - USECS_PER_HOUR, MIN_TIMESTAMP + USECS_PER_HOUR);
+    const TimestampTz last_start = std::min<TimestampTz>(until + USECS_PER_HOUR, END_TIMESTAMP - 1);
     const std::uint64_t found =
-        run(stored_statement, {text_value(counter.name), time_value(earliest), time_value(until), time_value(since)}, snapshot);
+        run(stored_statement,
+            {text_value(counter.name), time_value(first_end - USECS_PER_HOUR), time_value(last_start), time_value(first_end)}, snapshot);
     HourList list(std::max<std::size_t>(found, 8));
     for (std::uint64_t row = 0; row < found; ++row) {
         const auto at = [row](int column) { return DatumGetTimestampTz(cell(row, column).value); };
@@ -95,6 +98,15 @@ void put_hour(const ReturnSetInfo* result, const Hour& hour) {
                        TimestampTzGetDatum(hour.month_start)};
     bool nulls[4] = {};
     tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+Span span_argument(FunctionCallInfo fcinfo, int index) {
+    const char* name = text_argument(fcinfo, index, "span");
+    if (strcmp(name, "hour") == 0) return Span::kHour;
+    if (strcmp(name, "day") == 0) return Span::kDay;
+    if (strcmp(name, "month") == 0) return Span::kMonth;
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("span \"%s\" is unknown", name), errhint("Use hour, day or month.")));
+    pg_unreachable();
 }
 
 TimestampTz shifted(TimestampTz at, std::int64_t micros) {
@@ -166,6 +178,19 @@ TOPK_SQL_FUNCTION(topk_hours) {
         for (const Hour& hour : load_hours(counter, since, until, Snapshot::kCaller)) put_hour(result, hour);
     });
     return 0;
+}
+
+TOPK_SQL_FUNCTION(topk_window_end) {
+    const char* name = text_argument(fcinfo, 0, "counter");
+    const Span span = span_argument(fcinfo, 1);
+    const TimestampTz at = instant_argument(fcinfo, 2, "at");
+    TimestampTz end = 0;
+    with_spi([&] {
+        const Counter counter = find_counter(name, Snapshot::kCaller);
+        require_access(counter, {"read", "ingest", "admin"}, Snapshot::kCaller);
+        end = window_at(counter, span, at, Snapshot::kCaller).end;
+    });
+    PG_RETURN_TIMESTAMPTZ(end);
 }
 
 }  // namespace topk

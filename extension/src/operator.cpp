@@ -1,6 +1,7 @@
 // What an operator calls: topk.reset_progress and topk.status.
 #include "arguments.h"
 #include "counter.h"
+#include "hours.h"
 #include "progress_rows.h"
 
 namespace topk {
@@ -19,13 +20,33 @@ Statement reset_statement = {
     "  counted = 0, late = 0, dead = 0, skipped = 0, lost = greatest($4 - next_offset, 0)"
     " WHERE counter = $1 AND topic = $2 AND partition = $3"};
 
-// Whether the owning session lives, not only its process id.
+// Everything up to here would be sealed by now if each partition were read to its end or advanced by the clock. Ten seconds are left to
+// what is under way: idle advances come every two.
+Statement due_statement = {
+    "SELECT now() - make_interval(secs => (extract(epoch FROM lateness) + extract(epoch FROM idle_timeout) + 10)::float8)"
+    " FROM topk.counter_data WHERE name = $1"};
+
+// Whether the owning session lives, not only its process id. $2 is the last hour's end that is due: a partition that has not got there
+// holds the seal back. Of an owner that is gone only the last sign of life is known.
 Statement status_statement = {
-    "SELECT p.topic, p.partition, p.group_id, p.member, p.owner_pid,"
-    "  EXISTS (SELECT FROM pg_stat_get_activity(p.owner_pid) a WHERE a.backend_start = p.owner_backend_start), p.epoch, p.start_offset, "
-    "p.next_offset,"
-    "  p.counted, p.late, p.dead, p.skipped, p.lost, p.watermark, p.flushed_at"
-    " FROM topk.kafka_progress_data p WHERE p.counter = $1 ORDER BY p.topic, p.partition"};
+    "SELECT p.topic, p.partition, p.group_id, p.member, p.owner_pid, o.alive, p.epoch, p.start_offset, p.next_offset,"
+    "  p.counted, p.late, p.dead, p.skipped, p.lost, p.watermark, p.flushed_at,"
+    "  c.sealed_through, CASE WHEN isfinite(p.watermark) THEN now() - p.watermark END, p.visible_after,"
+    "  nullif(concat_ws('; ',"
+    "   CASE WHEN p.watermark - make_interval(secs => extract(epoch FROM c.lateness)::float8) >= $2 THEN NULL"
+    "    WHEN p.epoch = 0 THEN 'never claimed (start topkd)'"
+    "    WHEN NOT o.alive THEN 'no owner' || coalesce(' since ' || date_trunc('second', CASE WHEN p.owner_pid IS NULL"
+    "      THEN (SELECT max(h.reset_at) FROM topk.progress_history_data h WHERE h.counter = p.counter AND h.topic = p.topic AND "
+    "h.partition = p.partition)"
+    "      ELSE greatest(p.flushed_at, p.clock_advanced_at) END), '') || ' (start topkd)'"
+    "    WHEN NOT isfinite(p.watermark) THEN 'neither a record read nor silent for idle_timeout yet'"
+    "    ELSE 'reading behind: the watermark is ' || date_trunc('second', now() - p.watermark) || ' old' END,"
+    "   'sealing held by the operator since ' || date_trunc('second', c.seal_held_at)"
+    "    || coalesce(': ' || (SELECT s.reason FROM topk.seal_hold_data s WHERE s.counter = c.name AND s.resumed_at IS NULL), '')"
+    "    || ' (topk.resume_seal)'), '')"
+    " FROM topk.counter_data c JOIN topk.kafka_progress_data p ON p.counter = c.name,"
+    "  LATERAL (SELECT EXISTS (SELECT FROM pg_stat_get_activity(p.owner_pid) a WHERE a.backend_start = p.owner_backend_start)) o (alive)"
+    " WHERE c.name = $1 ORDER BY p.topic, p.partition"};
 
 struct ResetArguments {
     const char* counter;
@@ -79,7 +100,11 @@ TOPK_SQL_FUNCTION(topk_status) {
     with_spi([&] {
         const Counter counter = find_counter(name, Snapshot::kCaller);
         require_access(counter, {"read", "admin"}, Snapshot::kCaller);
-        as_user(extension_owner(), [&] { run(status_statement, {text_value(counter.name)}, Snapshot::kCaller); });
+        as_user(extension_owner(), [&] {
+            run(due_statement, {text_value(counter.name)}, Snapshot::kCaller);
+            const TimestampTz due = window_at(counter, Span::kHour, DatumGetTimestampTz(cell(0, 1).value), Snapshot::kCaller).start;
+            run(status_statement, {text_value(counter.name), time_value(due)}, Snapshot::kCaller);
+        });
         put_rows(result);
     });
     return 0;

@@ -39,6 +39,8 @@ Statement forget_statements[] = {
     {"DELETE FROM topk.correction_data WHERE counter = $1"},
     {"DELETE FROM topk.window_revision_data WHERE counter = $1"},
     {"DELETE FROM topk.hour_map WHERE counter = $1"},
+    {"DELETE FROM topk.seal_hold_data WHERE counter = $1"},
+    {"DELETE FROM topk.window_revision_data WHERE counter = $1"},
     {"DELETE FROM topk.access_data WHERE counter = $1"},
 };
 

@@ -9,20 +9,22 @@ SELECT * FROM no_plan();
 SELECT has_extension('topk');
 SELECT has_schema('topk');
 SELECT is((SELECT extversion FROM pg_extension WHERE extname = 'topk'), topk.version(), 'library and extension are of one version');
-SELECT has_view('topk', v, 'view topk.' || v) FROM unnest(ARRAY['counter', 'kafka_progress', 'progress_history', 'dead_letter', 'late_views', 'access', 'hour_book', 'correction']) v;
+SELECT has_view('topk', v, 'view topk.' || v) FROM unnest(ARRAY['counter', 'kafka_progress', 'progress_history', 'dead_letter', 'late_views', 'access', 'hour_book', 'correction', 'seal_hold', 'time_window']) v;
 SELECT ok(c.reloptions @> ARRAY['security_barrier=true'], 'topk.' || relname || ' is a security barrier')
     FROM pg_class c WHERE relnamespace = 'topk'::regnamespace AND relkind = 'v';
 SELECT has_table('topk', 'hour_map', 'table topk.hour_map');
 SELECT is((SELECT amhandler::text FROM pg_am WHERE amname = 'topk' AND amtype = 'i'), 'topk.index_handler', 'index access method topk');
 SELECT has_type('topk', t, 'type topk.' || t) FROM unnest(ARRAY['flush_late', 'flush_dead', 'flush_progress']) t;
 SELECT columns_are('topk', 'kafka_progress', ARRAY['counter', 'topic', 'partition', 'cluster_id', 'group_id', 'member', 'owner_pid', 'owner_backend_start', 'epoch',
-    'start_offset', 'next_offset', 'last_offset', 'last_timestamp_ms', 'last_crc', 'watermark', 'counted', 'late', 'dead', 'skipped', 'lost', 'flushed_at']);
+    'start_offset', 'next_offset', 'last_offset', 'last_timestamp_ms', 'last_crc', 'watermark', 'counted', 'late', 'dead', 'skipped', 'lost', 'flushed_at', 'visible_after', 'clock_advanced_at']);
 SELECT columns_are('topk', 'dead_letter', ARRAY['counter', 'topic', 'partition', 'offset', 'epoch', 'record_timestamp', 'reason', 'key', 'payload', 'recorded_at']);
 SELECT columns_are('topk', 'late_views', ARRAY['counter', 'hour_start', 'video_id', 'views', 'records', 'first_seen', 'last_seen']);
 SELECT columns_are('topk', 'hour_book', ARRAY['counter', 'hour_start', 'topic', 'partition', 'views', 'late_views', 'late_records', 'late_in_day', 'late_in_month']);
 SELECT columns_are('topk', 'correction', ARRAY['counter', 'hour_start', 'video_id', 'delta', 'views_after', 'reason', 'corrected_by', 'corrected_at']);
 SELECT columns_are('topk', 'hour_map', ARRAY['counter', 'hour_start', 'hour_end', 'day_start', 'month_start']);
-SELECT columns_are('topk', 'counter', ARRAY['name', 'hour_table', 'time_zone', 'lateness', 'max_clock_skew', 'max_age', 'idle_timeout', 'sealed_through', 'created_at']);
+SELECT columns_are('topk', 'counter', ARRAY['name', 'hour_table', 'time_zone', 'lateness', 'max_clock_skew', 'max_age', 'idle_timeout', 'sealed_through', 'seal_held_at', 'created_at']);
+SELECT columns_are('topk', 'seal_hold', ARRAY['counter', 'held_at', 'held_by', 'reason', 'resumed_at', 'resumed_by']);
+SELECT columns_are('topk', 'time_window', ARRAY['counter', 'span', 'window_start', 'window_end', 'sealed', 'rolled_up', 'revision']);
 
 -- Signatures with their defaults, volatility, strictness
 CREATE TEMPORARY TABLE contract (signature text, arguments text, result text, volatility "char", strict boolean);
@@ -39,7 +41,12 @@ INSERT INTO contract VALUES
     ('topk.audit', $$counter text DEFAULT 'video_views'::text$$, 'TABLE(check_name text, subject text, expected numeric, found numeric, ok boolean, detail text)', 's', false),
     ('topk.grant_access', $$role text, privilege text, counter text DEFAULT 'video_views'::text$$, 'void', 'v', false),
     ('topk.revoke_access', $$role text, privilege text, counter text DEFAULT 'video_views'::text$$, 'void', 'v', false),
-    ('topk.status', $$counter text DEFAULT 'video_views'::text$$, 'TABLE(topic text, partition integer, group_id text, member text, owner_pid integer, owner_alive boolean, epoch bigint, start_offset bigint, next_offset bigint, counted bigint, late bigint, dead bigint, skipped bigint, lost bigint, watermark timestamp with time zone, flushed_at timestamp with time zone)', 's', false),
+    ('topk.status', $$counter text DEFAULT 'video_views'::text$$, 'TABLE(topic text, partition integer, group_id text, member text, owner_pid integer, owner_alive boolean, epoch bigint, start_offset bigint, next_offset bigint, counted bigint, late bigint, dead bigint, skipped bigint, lost bigint, watermark timestamp with time zone, flushed_at timestamp with time zone, sealed_through timestamp with time zone, watermark_age interval, visible_after interval, holds_seal_back text)', 's', false),
+    ('topk.seal', $$IN counter text DEFAULT 'video_views'::text$$, NULL, 'v', false),
+    ('topk.seal_step', 'counter text', 'timestamp with time zone', 'v', false),
+    ('topk.hold_seal', $$counter text DEFAULT 'video_views'::text, reason text DEFAULT NULL::text$$, 'void', 'v', false),
+    ('topk.resume_seal', $$counter text DEFAULT 'video_views'::text$$, 'void', 'v', false),
+    ('topk.window_end', 'counter text, span text, at timestamp with time zone', 'timestamp with time zone', 's', false),
     ('topk.top', $$span text, k integer DEFAULT 10, at timestamp with time zone DEFAULT NULL::timestamp with time zone, counter text DEFAULT 'video_views'::text$$, 'TABLE(rank bigint, video_id text, views bigint)', 's', false),
     ('topk', $$span text, k integer DEFAULT 10, at timestamp with time zone DEFAULT NULL::timestamp with time zone, counter text DEFAULT 'video_views'::text$$, 'TABLE(rank bigint, video_id text, views bigint)', 's', false),
     ('topk.index_check', 'index regclass', 'void', 'v', true),
@@ -101,6 +108,7 @@ INSERT INTO attempt (what, statement) VALUES
     ('flush', $$SELECT topk.flush('pgtap', 't', '\x01', NULL, NULL, ARRAY[ROW(0, 1, 0, 1, 0, 0, 0, NULL, 1, 0, 0, 0)::topk.flush_progress])$$),
     ('reset', $$SELECT topk.reset_progress('pgtap', 't', 0, 0, 'x')$$), ('grant', $$SELECT topk.grant_access('pgtap_topk_none', 'read', 'pgtap')$$),
     ('audit', $$SELECT * FROM topk.audit('pgtap')$$), ('correct', $$SELECT topk.correct('pgtap', '2020-01-01 00:00Z', 'a', 1, 'x')$$),
+    ('seal', $$CALL topk.seal('pgtap')$$), ('hold', $$SELECT topk.hold_seal('pgtap')$$), ('resume', $$SELECT topk.resume_seal('pgtap')$$),
     ('drop', $$SELECT topk.drop_counter('pgtap')$$), ('write', $$INSERT INTO pgtap_topk.pgtap_late VALUES ('day', now(), 'a', 1)$$);
 GRANT SELECT ON attempt TO PUBLIC;
 SET LOCAL ROLE pgtap_topk_read;
