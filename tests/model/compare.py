@@ -83,14 +83,24 @@ class Comparison:
         rows = self.query("SELECT check_name, subject, expected, found, ok, detail FROM topk.audit(%s)", self.counter)
         assert rows and all(row[4] for row in rows), f"the audit finds: {[row for row in rows if not row[4]][:5]}"
 
-    def status(self):
-        """Why sealing waits: a partition that was never read holds it back, and the status says so."""
-        rows = self.query("SELECT topic, partition, model_ms(watermark), holds_seal_back, model_ms(sealed_through) FROM topk.status(%s)", self.counter)
+    def status(self, has_owner):
+        """All schedules are of years ago, so every partition holds the seal back; the status says of each why. has_owner: (topic,
+        partition) → whether the session that claimed it is open."""
+        rows = self.query("SELECT topic, partition, model_ms(watermark), holds_seal_back, model_ms(sealed_through), watermark_age IS NULL "
+                          "FROM topk.status(%s)", self.counter)
         same("partitions of the status", set(self.model.rows), {row[:2] for row in rows})
-        for topic, partition, watermark, why, sealed_through in rows:
+        for topic, partition, watermark, why, sealed_through, ageless in rows:
+            row = self.model.rows[topic, partition]
             same("frontier in the status", self.model.frontier, NEVER if sealed_through is None else sealed_through)
-            same("watermark in the status", self.model.rows[topic, partition].watermark, NEVER if watermark is None else watermark)
-            assert watermark is not None or why, f"{topic} [{partition}] was never read, but does not hold the seal back"
+            same("watermark in the status", (row.watermark, row.watermark == NEVER), (NEVER if watermark is None else watermark, ageless))
+            assert ("sealing held by the operator" in why) == self.model.held, why
+            if row.epoch == 0:
+                reason = "never claimed"
+            elif not has_owner[topic, partition]:
+                reason = "no owner"
+            else:
+                reason = "neither a record read nor silent" if row.watermark == NEVER else "reading behind"
+            assert why.startswith(reason), f"{topic} [{partition}] holds the seal back: the model says {reason}, the status {why}"
 
     def random_lists(self, rng: random.Random, count):
         """Lists of all spans at random instants near what is stored."""

@@ -4,6 +4,7 @@ import random
 from collections import Counter
 
 import psycopg2
+from harness.wait import wait_until
 from harness.zone_hours import ZoneHours, instant
 
 from compare import Comparison, same
@@ -33,6 +34,7 @@ class Schedule:
         self.query(f"SELECT topk.create_counter(%s, %s, {interval}, {interval}, {interval}, {interval})",
                    self.counter, zone, LATENESS_MS, SKEW_MS, MAX_AGE_MS, IDLE_MS)
         self.compare = Comparison(self.model, self.query, self.counter)
+        self.owners, self.left = {}, []                    # (topic, partition) → the connection that claimed it; sessions left open
         self.members = [self._new_member() for _ in range(MEMBERS)]
         self.rebalance()
 
@@ -81,8 +83,13 @@ class Schedule:
     # -- streams and time ---------------------------------------------------------------------------------------------
 
     def tick(self):
+        before = self.now
         self.now += self.rng.choices([self.rng.randrange(5000), self.rng.randrange(60_000), self.rng.randrange(10 * 60_000),
                                       self.rng.randrange(HOUR_MS), self.rng.randrange(5 * HOUR_MS)], weights=[25, 20, 25, 22, 8])[0]
+        end = self.model.hours.hour_of(before - LATENESS_MS)[1]
+        if before < end + LATENESS_MS - 1 and end + LATENESS_MS + 1 < self.now:
+            for partition in range(len(self.topics[0].logs)):
+                self.writer.write_on_the_bound(self.topics[0], partition, end)
 
     def write(self):
         topic = self.rng.choice(self.topics)
@@ -121,6 +128,7 @@ class Schedule:
     def _same_position(self, member, topic, partitions):
         for partition in partitions:
             row, held = self.model.rows[topic.name, partition], member.held[topic.name, partition]
+            self.owners[topic.name, partition] = member.connection
             same(f"claim of {topic.name} [{partition}]", (row.epoch, row.next, row.watermark), (held.epoch, held.committed, held.stored_watermark))
             assert member.frontier <= self.model.frontier
 
@@ -166,6 +174,7 @@ class Schedule:
             gone.forget_connection()
         else:
             self.done["left its session open"] += 1
+            self.left.append(gone.connection)
         self.members[self.members.index(gone)] = self._new_member()
 
     def read(self):
@@ -262,6 +271,9 @@ class Schedule:
         self.database.close()
         self.database.cluster.stop("immediate")
         self.database.cluster.start()
+        for connection in [*self.left, *(member.connection for member in self.members)]:
+            if connection is not None:
+                connection.close()
         for member in self.members:
             member.forget_connection()
             if self.rng.random() < 0.7:  # the others find out when they flush
@@ -333,13 +345,22 @@ class Schedule:
         to = self.rng.randrange(max(log.start, row.next - 30), log.end + 1)
         self.query("SELECT topk.reset_progress(%s, %s, %s, %s, %s)", self.counter, topic.name, partition, to, f"step {self.step}")
         self.model.reset(topic.name, partition, to)
+        self.owners.pop((topic.name, partition), None)
         self.done["reset back" if to < self.model.history[-1][2] else "reset forward"] += 1
         self._claim(self.rng.choice(self.members), topic, [partition])
+
+    def _sessions_ended(self):
+        """Whether the server has noticed which sessions were closed: only those that are open are left, besides the asker's."""
+        open_ones = {id(session) for session in [*self.left, *(member.connection for member in self.members)] if session is not None and not session.closed}
+        return self.query("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+                          "AND backend_type = 'client backend'")[0][0] == len(open_ones)
 
     # -- comparing ----------------------------------------------------------------------------------------------------
 
     def check(self, lists=1):
         self.compare.tables()
         self.compare.random_lists(self.rng, lists)
-        self.compare.status()
+        wait_until(self._sessions_ended, 10, "the ends of closed sessions")
+        self.compare.status({key: not session.closed for key, session in self.owners.items()} | {key: False for key in self.model.rows
+                                                                                                 if key not in self.owners})
         self.compare.audit()

@@ -63,6 +63,13 @@ class Writer:
             else:
                 log.entries.append(self.event(self.event_time()))
 
+    def write_on_the_bound(self, topic, partition, hour_end):
+        """A record takes the watermark to the instant from which the hour's records are late, or one beside it; another is of the
+        hour. No record before can have gone so far."""
+        bound = hour_end + LATENESS_MS + self.rng.choice([-1, 0, 1])
+        topic.logs[partition].entries += [Entry(EVENT, bound, bound, "vid_0", 1),
+                                          Entry(EVENT, hour_end - self.rng.choice([1, 1000]), bound, "vid_1", 1)]
+
     def event(self, at):
         views = self.rng.choice([1, 1, 1, 1, self.rng.randrange(2, 50), self.rng.randrange(1, 10**9)])
         return Entry(EVENT, at, self.stamp(at), f"vid_{int(VIDEOS * self.rng.random() ** 2)}", views)
