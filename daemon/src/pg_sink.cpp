@@ -36,11 +36,14 @@ constexpr const char* kClaim =
     "SELECT partition, status, epoch, next_offset, last_offset, last_timestamp_ms, last_crc,"
     " CASE WHEN isfinite(watermark) THEN floor(extract(epoch FROM watermark) * 1000)::bigint END,"
     " CASE WHEN isfinite(sealed_through) THEN floor(extract(epoch FROM sealed_through) * 1000)::bigint END,"
-    " floor(extract(epoch FROM max_age) * 1000)::bigint, floor(extract(epoch FROM max_clock_skew) * 1000)::bigint"
+    " floor(extract(epoch FROM max_age) * 1000)::bigint, floor(extract(epoch FROM max_clock_skew) * 1000)::bigint,"
+    " floor(extract(epoch FROM lateness) * 1000)::bigint, floor(extract(epoch FROM idle_timeout) * 1000)::bigint,"
+    " floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
     " FROM topk.claim($1, $2, $3, $4, $5, $6::int, $7::int[], $8::bigint[], $9::bigint[], $10::bigint[], $11::boolean)";
 
 constexpr const char* kFlush =
-    "SELECT CASE WHEN isfinite(f) THEN floor(extract(epoch FROM f) * 1000)::bigint END"
+    "SELECT CASE WHEN isfinite(f) THEN floor(extract(epoch FROM f) * 1000)::bigint END,"
+    " floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
     " FROM topk.flush($1, $2, $3, $4::topk.flush_late[], $5::topk.flush_dead[], $6::topk.flush_progress[]) AS f";
 
 constexpr const char* kHours =
@@ -368,11 +371,14 @@ tl::expected<ClaimResult, SinkError> PgSink::claim(const ClaimRequest& request) 
         claimed.sealed_through = instant(result, row, 8);
         claimed.limits.max_age = std::chrono::milliseconds(number(result, row, 9).value_or(0));
         claimed.limits.max_clock_skew = std::chrono::milliseconds(number(result, row, 10).value_or(0));
+        claimed.limits.lateness = std::chrono::milliseconds(number(result, row, 11).value_or(0));
+        claimed.limits.idle_timeout = std::chrono::milliseconds(number(result, row, 12).value_or(0));
+        claimed.clock = instant(result, row, 13);
     }
     return claimed;
 }
 
-tl::expected<std::optional<Millis>, SinkError> PgSink::flush(const Batch& batch) {
+tl::expected<FlushResult, SinkError> PgSink::flush(const Batch& batch) {
     const auto rows = query(kFlush, {{config_.counter},
                                      {config_.topic},
                                      {batch.deltas().encode(), true},
@@ -382,7 +388,7 @@ tl::expected<std::optional<Millis>, SinkError> PgSink::flush(const Batch& batch)
     if (!rows) {
         return tl::unexpected(rows.error());
     }
-    return instant(rows->get(), 0, 0);
+    return FlushResult{instant(rows->get(), 0, 0), instant(rows->get(), 0, 1)};
 }
 
 tl::expected<std::vector<Hour>, SinkError> PgSink::hours(Millis since, Millis until) {

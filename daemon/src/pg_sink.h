@@ -40,7 +40,7 @@ class PgSink final : public Sink {
     tl::expected<void, SinkError> connect() override;
     bool connected() const override;
     tl::expected<ClaimResult, SinkError> claim(const ClaimRequest& request) override;
-    tl::expected<std::optional<Millis>, SinkError> flush(const Batch& batch) override;
+    tl::expected<FlushResult, SinkError> flush(const Batch& batch) override;
     tl::expected<std::vector<Hour>, SinkError> hours(Millis since, Millis until) override;
     void cancel() override;
     void abort() override;

@@ -56,6 +56,7 @@ Pipeline::Status Pipeline::step() {
         worker_.wait(milliseconds(50));
     } else if (status_ == Status::kRunning && !wait_while_full()) {
         poll_some();
+        advance_idle();
         check_finished();
     }
     return status_;
@@ -185,6 +186,7 @@ void Pipeline::submit_flush() {
     policy_.flush_started(now_);
     flush_in_flight_ = true;
     flush_cancelled_ = false;
+    adopt_idle_advances(batch_);
     worker_.submit(FlushJob{std::exchange(batch_, Batch{})});
 }
 
@@ -233,6 +235,7 @@ void Pipeline::adopt(const ClaimRequest& request, const ClaimResult& result) {
     if (!result.partitions.empty()) {
         limits_ = result.limits;
     }
+    database_clock_.heard(result.clock, now_);
     sealed_through_ = std::max(sealed_through_, result.sealed_through);
     for (const ClaimedPartition& claimed : result.partitions) {
         const auto found = partitions_.find(claimed.partition);
@@ -296,16 +299,21 @@ void Pipeline::flush_succeeded(const FlushDone& done) {
     flush_failing_ = false;
     database_works();
     refusal_backoff_.reset();
-    policy_.flush_succeeded();
-    ++stats_.flushes;
-    stats_.last_flush = done.took;
-    sealed_through_ = std::max(sealed_through_, *done.result);
+    database_clock_.heard(done.result->clock, now_);
+    sealed_through_ = std::max(sealed_through_, done.result->sealed_through);
+    if (done.batch.consumes()) {  // what is said about flushes is about those with records
+        policy_.flush_succeeded();
+        ++stats_.flushes;
+        stats_.last_flush = done.took;
+    }
     std::vector<StartAt> reached;
     for (const auto& [partition, progress] : done.batch.partitions()) {
         poisons_.erase(poisons_.lower_bound({partition, Offset{0}}), poisons_.lower_bound({partition, progress.to}));
         if (const auto found = partitions_.find(partition); found != partitions_.end()) {
             found->second.commit(progress);
-            reached.push_back({partition, progress.to});
+            if (!progress.idle()) {
+                reached.push_back({partition, progress.to});
+            }
         }
     }
     source_.commit_hint(reached);
@@ -314,7 +322,7 @@ void Pipeline::flush_succeeded(const FlushDone& done) {
 void Pipeline::flush_failed(const FlushDone& done) {
     const SinkError& error = done.result.error();
     rewind(error.message.c_str());
-    discarded_at_stop_ = discarded_at_stop_ || stopping_;
+    discarded_at_stop_ = discarded_at_stop_ || (stopping_ && done.batch.consumes());
     must_resume_ = true;
     switch (error.kind) {
         case SinkErrorKind::kFenced:
@@ -421,11 +429,11 @@ void Pipeline::rewind(const char* reason) {
         }
         state.hold();
     }
-    if (!batch_.empty() || !stopping.empty()) {
+    if (batch_.consumes() || !stopping.empty()) {
         ++stats_.rewinds;
         spdlog::debug("rewinding {} partitions: {}", stopping.size(), reason);
     }
-    discarded_at_stop_ = discarded_at_stop_ || (stopping_ && !batch_.empty());
+    discarded_at_stop_ = discarded_at_stop_ || (stopping_ && batch_.consumes());
     batch_.clear();
     // While a revocation waits for its answer everything is paused anyway, and stopping would be taken for the answer.
     if (!stopping.empty() && !revocation_) {

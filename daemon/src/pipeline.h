@@ -19,6 +19,7 @@
 #include "decode.h"
 #include "event_time.h"
 #include "flush_policy.h"
+#include "idle.h"
 #include "partition_state.h"
 #include "sink_worker.h"
 #include "source.h"
@@ -38,6 +39,7 @@ struct PipelineConfig {
 
 struct PipelineStats {
     std::uint64_t records = 0;  ///< consumed, read again after a rewind included
+    std::uint64_t late = 0;     ///< among them
     std::uint64_t flushes = 0;
     std::uint64_t rewinds = 0;
     std::chrono::milliseconds last_flush{};
@@ -128,7 +130,7 @@ class Pipeline {
     void on_trouble(const PartitionTrouble& trouble);
     void on_trouble(const SourceTrouble& trouble);
     void consume(const Record& record, PartitionState& state);
-    Judgement judge(const Record& record);
+    Judgement judge(const Record& record, const PartitionState& state);
     void pass_over(PartitionState& state, Offset to);
     void settle_revocation();
     void acknowledge_revocation();
@@ -137,6 +139,11 @@ class Pipeline {
     std::optional<Offset> end_of(Partition partition) const;
     std::chrono::milliseconds poll_timeout() const;
     std::string name_of(Partition partition) const;
+
+    // pipeline_idle.cpp: watermarks that follow the clock
+    void advance_idle();
+    std::optional<Millis> idle_watermark(const PartitionState& state) const;
+    void adopt_idle_advances(const Batch& batch);
 
     Source& source_;
     SinkWorker& worker_;
@@ -156,6 +163,8 @@ class Pipeline {
     Batch batch_;
     std::optional<Millis> sealed_through_;
     std::optional<CounterLimits> limits_;
+    DatabaseClock database_clock_;
+    Instant idle_advance_at_{};  // no idle advance before this
 
     bool connected_ = true;
     bool must_resume_ = false;
