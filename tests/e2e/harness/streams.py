@@ -9,11 +9,12 @@ from .kafka import HOUR_MS
 
 
 class Stream:
-    """An endless iterator of events. Times begin `hours` ago and take `seconds` of the clock to the last hour but one, or,
-    without `seconds`, `count` events. Records of one call of next() to another differ by what disorder and lateness do."""
+    """An endless iterator of events. Times begin `hours` ago and come to `until` hours ago in `seconds` of the clock, or, without
+    `seconds`, in `count` events; a share of `late` is older than that, by up to twenty days."""
 
-    def __init__(self, seed, hours, seconds=None, count=None, videos=200, late=0.05):
+    def __init__(self, seed, hours, seconds=None, count=None, until=1.5, videos=200, late=0.05):
         self.rng, self.hours, self.seconds, self.count, self.videos, self.late = random.Random(seed), hours, seconds, count, videos, late
+        self.until = until
         self.began, self.made = time.monotonic(), 0
         self.first = int(time.time() * 1000) - hours * HOUR_MS
 
@@ -23,7 +24,7 @@ class Stream:
     def __next__(self):
         done = self.made / self.count if self.count else (time.monotonic() - self.began) / self.seconds
         self.made += 1
-        front = self.first + int(min(done, 1.0) * (self.hours - 1.5) * HOUR_MS)
+        front = self.first + int(min(done, 1.0) * (self.hours - self.until) * HOUR_MS)
         back = self.rng.choices([self.rng.randrange(30_000), self.rng.randrange(HOUR_MS), self.rng.randrange(12 * HOUR_MS),
                                  self.rng.randrange(20 * 24 * HOUR_MS)],
                                 weights=[1 - self.late, self.late / 2, self.late / 3, self.late / 6])[0]
