@@ -106,9 +106,12 @@ class Pipeline {
     void finish(FlushDone& done);
     void finish(HoursDone& done);
     void flush_succeeded(const FlushDone& done);
+    void adopt(const ClaimRequest& request, const ClaimResult& result);
+    bool hours_ready() const;
+
+    // pipeline_recovery.cpp: what went wrong, and the way back
     void flush_failed(const FlushDone& done);
     void data_error(const Batch& batch, const SinkError& error);
-    void adopt(const ClaimRequest& request, const ClaimResult& result);
     void implausible(PartitionState& state, const ClaimedPartition& claimed, Offset start, Offset end);
     void refuse(PartitionState& state, const std::string& reason);
     void connection_lost();
@@ -117,7 +120,6 @@ class Pipeline {
     void rewind(const char* reason);
     void start_held();
     void fail(const std::string& reason);
-    bool hours_ready() const;
 
     // pipeline_records.cpp: events of the source
     void poll_some();
