@@ -18,6 +18,9 @@ enum class LockPurpose : std::uint32_t {
 
 /// Waits for the lock. key is the hour table, except for kName.
 void lock_counter(Oid key, LockPurpose purpose, LOCKMODE mode);
+/// Takes the seal lock exclusively. Flushes queue behind who waits for it, so nobody does without end: a client that stopped in the middle
+/// of a flush keeps it until its partition is claimed. Failure: 55P03, naming the counter, after ten seconds or the caller's lock_timeout.
+void lock_seal(Oid hour_table, const char* counter_name);
 /// Takes the lock if it is free.
 bool try_lock_counter(Oid key, LockPurpose purpose, LOCKMODE mode);
 

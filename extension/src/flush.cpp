@@ -52,7 +52,7 @@ Statement dead_letter_statement = {
 
 // Compares once more: a trigger of the owner may have called claim or reset_progress in this transaction.
 // A row that moves nothing but the watermark is an idle advance: by the clock, and no further than the silence allows, whatever the
-// clock of the consumer. The subquery is evaluated once a row, since it is volatile. What makes an event visible is its commit, now.
+// clock of the consumer. $4 is the time by the clock, at which the commit is about to make all this visible.
 Statement progress_statement = {
     "UPDATE topk.kafka_progress_data k SET next_offset = p.to_offset,"
     "  last_offset = coalesce(p.last_offset, k.last_offset),"
@@ -60,12 +60,12 @@ Statement progress_statement = {
     "  last_crc = CASE WHEN p.last_offset IS NULL THEN k.last_crc ELSE p.last_crc END,"
     "  watermark = greatest(k.watermark, p.reached), counted = k.counted + p.counted, late = k.late + p.late,"
     "  dead = k.dead + p.dead, skipped = k.skipped + p.skipped,"
-    "  flushed_at = CASE WHEN p.idle THEN k.flushed_at ELSE clock_timestamp() END,"
+    "  flushed_at = CASE WHEN p.idle THEN k.flushed_at ELSE $4 END,"
     "  visible_after = CASE WHEN p.last_offset IS NOT NULL AND isfinite(p.reached)"
-    "   THEN clock_timestamp() - greatest(k.watermark, p.reached) ELSE k.visible_after END,"
-    "  clock_advanced_at = CASE WHEN p.idle AND p.reached > k.watermark THEN clock_timestamp() ELSE k.clock_advanced_at END"
-    " FROM (SELECT r.*, CASE WHEN NOT r.idle THEN r.watermark ELSE least(r.watermark, clock_timestamp() - make_interval(secs =>"
-    "   extract(epoch FROM (SELECT c.idle_timeout FROM topk.counter_data c WHERE c.name = $1))::float8)) END AS reached"
+    "   THEN $4 - greatest(k.watermark, p.reached) ELSE k.visible_after END,"
+    "  clock_advanced_at = CASE WHEN p.idle AND p.reached > k.watermark THEN $4 ELSE k.clock_advanced_at END"
+    " FROM (SELECT r.*, CASE WHEN r.idle THEN least(r.watermark, $4 - make_interval(secs => extract(epoch FROM"
+    "   (SELECT c.idle_timeout FROM topk.counter_data c WHERE c.name = $1))::float8)) ELSE r.watermark END AS reached"
     "  FROM (SELECT u.*, u.from_offset = u.to_offset AND u.last_offset IS NULL AND u.watermark IS NOT NULL"
     "    AND u.counted = 0 AND u.late = 0 AND u.dead = 0 AND u.skipped = 0 AS idle FROM unnest($3::topk.flush_progress[]) u) r) p"
     " WHERE k.counter = $1 AND k.topic = $2 AND k.partition = p.partition" TOPK_STILL_OURS,
@@ -259,7 +259,9 @@ void advance(const Counter& counter, const FlushArguments& flush) {
             {text_value(counter.name), text_value(flush.topic), array_value(flush.dead), array_value(flush.progress)}, Snapshot::kFresh);
     write_hour_book(counter, flush.topic, flush.partitions.front().partition, flush.book);
     const std::uint64_t advanced =
-        run(progress_statement, {text_value(counter.name), text_value(flush.topic), array_value(flush.progress)}, Snapshot::kFresh);
+        run(progress_statement,
+            {text_value(counter.name), text_value(flush.topic), array_value(flush.progress), time_value(GetCurrentTimestamp())},
+            Snapshot::kFresh);
     if (advanced != flush.partitions.size())
         ereport(ERROR,
                 (errcode(kErrorFenced), errmsg("partitions of topic \"%s\" were claimed or reset while they were flushed", flush.topic),

@@ -83,6 +83,7 @@ extern "C" {
 #include <storage/latch.h>
 #include <storage/lmgr.h>
 #include <storage/lock.h>
+#include <storage/proc.h>
 #include <storage/procarray.h>
 #include <utils/acl.h>
 #include <utils/array.h>

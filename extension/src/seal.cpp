@@ -73,7 +73,7 @@ TimestampTz seal(const Counter& counter) {
     // Whoever held the row may have done it: flushes need not stop once more.
     frontier = read_frontier(counter);
     if (frontier.stays()) return frontier.stored;
-    lock_counter(counter.hour_table, LockPurpose::kSeal, ExclusiveLock);
+    lock_seal(counter.hour_table, counter.name);
     // A claim may have made rows of new partitions meanwhile.
     frontier = read_frontier(counter);
     if (!frontier.stays()) run(seal_statement, {text_value(counter.name), time_value(frontier.next)}, Snapshot::kFresh);
@@ -86,7 +86,7 @@ void hold(const Counter& counter, const char* reason, const char* user) {
                          errdetail("Since %s.", timestamptz_to_str(DatumGetTimestampTz(cell(0, 1).value)))));
         return;
     }
-    lock_counter(counter.hour_table, LockPurpose::kSeal, ExclusiveLock);
+    lock_seal(counter.hour_table, counter.name);
     run(hold_statement, {text_value(counter.name), text_value(user), text_value(reason)}, Snapshot::kFresh);
 }
 
@@ -95,7 +95,7 @@ void resume(const Counter& counter, const char* user) {
         ereport(NOTICE, (errmsg("sealing of counter \"%s\" is not held", counter.name)));
         return;
     }
-    lock_counter(counter.hour_table, LockPurpose::kSeal, ExclusiveLock);
+    lock_seal(counter.hour_table, counter.name);
     run(resume_statement, {text_value(counter.name), text_value(user)}, Snapshot::kFresh);
 }
 
