@@ -32,9 +32,11 @@ from harness.cluster import Cluster  # noqa: E402
 
 FUZZ_SECONDS = {"test": 60, "soak": 3600}
 SOAK_ENVIRONMENT = {"E2E_KILLS": "200", "E2E_DATABASE_STOPS": "10", "E2E_BROKER_KILLS": "5", "E2E_EVENTS": "3000000",
-                    "E2E_ZOMBIE_ROUNDS": "3", "E2E_CUTS": "50", "RC_PARAMS": "max_success=2000"}
+                    "E2E_ZOMBIE_ROUNDS": "3", "E2E_CUTS": "50", "E2E_LEADER_KILLS": "20", "E2E_TIME_KILLS": "60",
+                    "E2E_TIME_DATABASE_STOPS": "10", "E2E_TIME_BROKER_KILLS": "5", "E2E_REPLAY_RECORDS": "1000000", "RC_PARAMS": "max_success=2000"}
 INDEX_SOAK_ENVIRONMENT = {"TOPK_READERS": "50000", "TOPK_STANDBY_READERS": "10000", "TOPK_CRASHES": "20", "TOPK_DAMAGES": "600",
                           "TOPK_SIZE": "1"}
+MODEL_SOAK_ENVIRONMENT = {"MODEL_STEPS": "3000", "MODEL_ROUNDS": "20"}
 # Each suppression has its reason in tests/unit/sanitizers/README.md
 SANITIZER_ENVIRONMENT = {
     "asan": {"ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks=1",
@@ -186,6 +188,12 @@ def index(log, mode):
     return not any(ends)
 
 
+def model(log, mode):
+    """Random schedules of consumers and operators against the naive model, and errors planted for the audit."""
+    return run([PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "--durations=5", "-rfEs", "tests/model"], log,
+               **{**(MODEL_SOAK_ENVIRONMENT if mode == "soak" else {}), **os.environ})
+
+
 def e2e(log, mode):
     return run([PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "tests/e2e"], log, **(SOAK_ENVIRONMENT if mode == "soak" else {}))
 
@@ -196,7 +204,7 @@ def demo(log, mode):
 
 LAYERS = {"build": build, "style": style, "unit": unit, "asan": sanitized("asan"), "tsan": sanitized("tsan"), "fuzz": fuzz,
           "regress": sql(REGRESS), "pgtap": sql(PGTAP), "pg17": on_major(17, REGRESS, PGTAP), "pg18": on_major(18, REGRESS, PGTAP),
-          "index": index, "assert": on_major("15-assert", REGRESS, PGTAP), "valgrind": valgrind, "e2e": e2e, "demo": demo}
+          "index": index, "assert": on_major("15-assert", REGRESS, PGTAP), "valgrind": valgrind, "model": model, "e2e": e2e, "demo": demo}
 # Layers of `soak` only, unless named
 SOAK_ONLY = {"assert", "valgrind"}
 # Lines of the logs that name a failed test or its cause, of pytest, make installcheck, prove and Catch

@@ -1,5 +1,6 @@
 #include "batch.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "fingerprint.h"
@@ -17,8 +18,29 @@ PartitionProgress& Batch::progress(Partition partition, std::int64_t epoch, Offs
         entry->second.epoch = epoch;
         entry->second.from = from;
         entry->second.to = from;
+    } else if (entry->second.idle()) {
+        entry->second.watermark.reset();
     }
     return entry->second;
+}
+
+void Batch::advance_idle(Partition partition, std::int64_t epoch, Offset at, Millis watermark) {
+    if (const auto found = progress_.find(partition); found == progress_.end() || found->second.idle()) {
+        progress(partition, epoch, at).watermark = watermark;
+    }
+}
+
+bool Batch::release(Partition partition) {
+    const auto found = progress_.find(partition);
+    if (found != progress_.end() && found->second.idle()) {
+        progress_.erase(found);
+        return false;
+    }
+    return found != progress_.end();
+}
+
+bool Batch::consumes() const {
+    return std::any_of(progress_.begin(), progress_.end(), [](const auto& one) { return !one.second.idle(); });
 }
 
 void Batch::count(Millis hour_start, std::string_view video_id, std::int64_t views) {

@@ -27,18 +27,21 @@ struct Fingerprint {
 
 Fingerprint fingerprint_of(const Record& record);
 
-/// One partition's part in a batch. counted + late + dead + skipped = to - from.
+/// One partition's part in a batch. counted + late + dead + skipped = to - from. With from = to it is an idle advance: no
+/// records, only a watermark that the clock moved on.
 struct PartitionProgress {
     Partition partition{};
     std::int64_t epoch = 0;
     Offset from{};
     Offset to{};
     std::optional<Fingerprint> last;  ///< none when only offsets without records were passed
-    std::optional<Millis> watermark;
+    std::optional<Millis> watermark;  ///< of the records in this batch; none without events
     std::int64_t counted = 0;
     std::int64_t late = 0;
     std::int64_t dead = 0;
     std::int64_t skipped = 0;
+
+    bool idle() const { return from == to; }
 };
 
 struct DeadLetter {
@@ -55,10 +58,18 @@ class Batch {
     static constexpr std::size_t kPayloadBytes = 4096;             ///< stored of one key or payload at most
     static constexpr std::size_t kPayloadBytesPerBatch = 1 << 20;  ///< beyond it, in a flood: offsets and reasons only
 
-    /// The partition's progress, opened at `from` with this epoch if the batch has none yet.
+    /// The partition's progress, to be moved on; opened at `from` with this epoch if the batch has none yet. An idle advance
+    /// that it held is dropped: what comes now shows that the partition was not silent, and must not be judged by it.
     PartitionProgress& progress(Partition partition, std::int64_t epoch, Offset from);
 
-    bool has(Partition partition) const { return progress_.contains(partition); }
+    /// Advances the watermark of a partition without records. Does nothing if the batch has records or offsets of it.
+    void advance_idle(Partition partition, std::int64_t epoch, Offset at, Millis watermark);
+
+    /// Forgets an idle advance of the partition. True if the batch holds more of it than that, which only a rewind undoes.
+    bool release(Partition partition);
+
+    /// Whether any partition's offset is moved.
+    bool consumes() const;
 
     void count(Millis hour_start, std::string_view video_id, std::int64_t views);
     void count_late(Millis hour_start, std::string_view video_id, std::int64_t views);

@@ -14,7 +14,9 @@
 #include "flush_policy.h"
 #include "kafka_handle.h"
 #include "kafka_source.h"
+#include "maintenance.h"
 #include "options.h"
+#include "pg_maintainer.h"
 #include "pg_sink.h"
 #include "pipeline.h"
 #include "progress_line.h"
@@ -40,6 +42,8 @@ struct IngestOptions {
     std::uint64_t memory = 512ull << 20;
     bool exit_at_end = false;
     bool take_over = false;
+    bool maintain = false;
+    milliseconds maintain_interval{1000};
     std::vector<std::string> kafka;
 };
 
@@ -164,7 +168,7 @@ bool drain(Pipeline& pipeline) {
     return pipeline.drained() && !pipeline.discarded_at_stop();
 }
 
-int run_until_stopped(Pipeline& pipeline) {
+int run_until_stopped(Pipeline& pipeline, Maintenance* maintenance) {
     const SystemClock clock;
     ProgressLine progress(::isatty(STDERR_FILENO) == 1, clock);
     Pipeline::Status status = Pipeline::Status::kRunning;
@@ -180,6 +184,9 @@ int run_until_stopped(Pipeline& pipeline) {
         return 0;
     }
     spdlog::info("stopping");
+    if (maintenance != nullptr) {
+        maintenance->stop();  // first: the final flush must not queue behind a seal
+    }
     if (!drain(pipeline)) {
         return give_up("the final flush was not made; nothing is lost: the next start reads those records again");
     }
@@ -233,9 +240,14 @@ int ingest(const IngestOptions& options) {
     const auto left = std::make_shared<std::atomic<bool>>(false);
     int exit_code = 0;
     {
+        PgMaintainer maintainer(options.db, options.counter);
+        std::optional<Maintenance> maintenance;
+        if (options.maintain) {
+            maintenance.emplace(maintainer, options.maintain_interval);
+        }
         SinkWorker worker(sink, SinkWorker::Mode::kThread);
         Pipeline pipeline(**source, worker, clock, std::move(config));
-        exit_code = run_until_stopped(pipeline);
+        exit_code = run_until_stopped(pipeline, maintenance ? &*maintenance : nullptr);
         exit_if_leaving_hangs(left, exit_code);  // covers the worker's end too: a connect under way cannot be broken
     }
     if (!(*source)->leave(kLeaveGroup)) {
@@ -258,6 +270,9 @@ void validate(const IngestOptions& options) {
     }
     if (options.flush_interval < milliseconds(1)) {
         throw CLI::ValidationError("--flush-interval", "at least 1ms");
+    }
+    if (options.maintain_interval < milliseconds(1)) {
+        throw CLI::ValidationError("--maintain-interval", "at least 1ms");
     }
     if (options.memory < kLeastMemory) {
         throw CLI::ValidationError("--memory", "at least " + format_size(kLeastMemory));
@@ -282,6 +297,8 @@ void register_ingest(CLI::App& app, int& exit_code) {
     command->add_flag("--exit-at-end", options->exit_at_end, "Stop, flushed, at the offsets that were the end at the start");
     command->add_option("--kafka", options->kafka, "Any librdkafka property, repeatable")->type_name("NAME=VALUE");
     command->add_flag("--take-over", options->take_over, "Go on with a counter that another group has fed");
+    command->add_flag("--maintain", options->maintain, "Also seal hours as event time passes them; one topkd of a counter is enough");
+    add_duration(*command, "--maintain-interval", options->maintain_interval, "Time between two rounds of maintenance");
     add_duration(*command, "--startup-timeout", options->startup_timeout,
                  "How long an unreachable broker or database is tried at the start");
     command->callback([command, options, &exit_code] {

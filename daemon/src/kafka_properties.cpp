@@ -24,6 +24,7 @@ constexpr std::array kRefused{
     Refused{"enable.partition.eof", kProtocol},
     Refused{"partition.assignment.strategy", kProtocol},
     Refused{"isolation.level", kProtocol},
+    Refused{"statistics.interval.ms", kProtocol},
     Refused{"queued.max.messages.kbytes", "use --memory"},
     Refused{"queued.min.messages", "use --memory"},
     Refused{"fetch.max.bytes", "use --memory"},
@@ -75,7 +76,7 @@ std::vector<std::pair<std::string, std::string>> consumer_properties(const Kafka
                                             {"topic.metadata.refresh.interval.ms", "10000"},  // new partitions; the default is five minutes
                                             {"fetch.wait.max.ms", "100"},  // a partition just started waits for the fetch under way
                                             {"fetch.error.backoff.ms", "100"},
-                                            {"statistics.interval.ms", "1000"},  // when to commit hints; see KafkaSource
+                                            {"statistics.interval.ms", "1000"},  // hints and idleness; see KafkaSource, KafkaEndWatch
                                             {"queued.min.messages", std::to_string(messages)},
                                             {"queued.max.messages.kbytes", std::to_string(kbytes)},
                                             {"fetch.max.bytes", std::to_string(fetch)},

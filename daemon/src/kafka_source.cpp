@@ -226,6 +226,9 @@ int KafkaSource::on_statistics(rd_kafka_t* handle, char* json, std::size_t size,
     if (steady && rd_kafka_assignment_lost(handle) == 0) {
         self.commit_pending_hint();
     }
+    if (!self.end_watch_.on_statistics({json, size})) {
+        spdlog::debug("librdkafka's statistics cannot be read");
+    }
     return 0;  // librdkafka frees the text
 }
 
@@ -290,6 +293,7 @@ void KafkaSource::unassign(const std::vector<Partition>& partitions) {
     for (const Partition partition : partitions) {
         started_.erase(partition);
     }
+    end_watch_.forget(partitions);
 }
 
 void KafkaSource::acknowledge_assigned() {

@@ -20,6 +20,7 @@
 #include <tl/expected.hpp>
 #include <vector>
 
+#include "kafka_end_watch.h"
 #include "kafka_properties.h"
 #include "source.h"
 
@@ -62,6 +63,7 @@ class KafkaSource final : public Source {
     tl::expected<TopicState, std::string> describe(const std::vector<Partition>& partitions) override;
     void commit_hint(const std::vector<StartAt>& offsets) override;
     std::optional<Offset> known_end(Partition partition) const override;
+    std::optional<ConfirmedEnd> confirmed_end(Partition partition) const override { return end_watch_.confirmed_end(partition); }
 
   private:
     struct HandleDelete {
@@ -78,7 +80,7 @@ class KafkaSource final : public Source {
     };
     using List = std::unique_ptr<rd_kafka_topic_partition_list_t, ListDelete>;
 
-    explicit KafkaSource(std::string topic) : topic_name_(std::move(topic)) {}
+    explicit KafkaSource(const std::string& topic) : topic_name_(topic), end_watch_(topic) {}
     static void on_rebalance(rd_kafka_t* handle, rd_kafka_resp_err_t kind, rd_kafka_topic_partition_list_t* partitions, void* self);
     static int on_statistics(rd_kafka_t* handle, char* json, std::size_t size, void* self);
     static void on_error(rd_kafka_t* handle, int error, const char* reason, void* self);
@@ -92,6 +94,7 @@ class KafkaSource final : public Source {
     tl::expected<std::vector<Offset>, std::string> ask_offsets(const std::vector<Partition>& partitions, std::int64_t logical);
 
     std::string topic_name_;
+    KafkaEndWatch end_watch_;
     std::unique_ptr<rd_kafka_t, HandleDelete> handle_;
     std::unique_ptr<rd_kafka_topic_t, TopicDelete> topic_;        // destroyed before the handle
     std::unique_ptr<rd_kafka_message_t, MessageDelete> message_;  // the record delivered last

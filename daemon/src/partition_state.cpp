@@ -35,6 +35,8 @@ void PartitionState::adopt(const ClaimedPartition& claimed, Offset log_start) {
     epoch_ = claimed.epoch;
     committed_ = claimed.next_offset;
     position_ = committed_;
+    committed_watermark_ = claimed.watermark;
+    watermark_ = committed_watermark_;
     last_ = claimed.last;
     verifying_ = last_ && last_->offset >= log_start && last_->offset < committed_;
 }
@@ -44,6 +46,7 @@ void PartitionState::hold() {
         phase_ = Phase::kHeld;
         reading_ = false;
         position_ = committed_;
+        watermark_ = committed_watermark_;
     }
 }
 
@@ -51,8 +54,10 @@ StartAt PartitionState::start() {
     if (phase_ == Phase::kHeld) {
         phase_ = Phase::kRunning;
         position_ = committed_;
+        watermark_ = committed_watermark_;
     }
     reading_ = true;
+    at_end_ = false;  // the source will tell again
     return {partition_, verifying_ ? last_->offset : position_};
 }
 
@@ -88,13 +93,20 @@ bool PartitionState::accept() {
 void PartitionState::commit(const PartitionProgress& progress) {
     if (claimed() && progress.epoch == epoch_) {
         committed_ = progress.to;
+        committed_watermark_ = std::max(committed_watermark_, progress.watermark);
         if (progress.last) {
             last_ = progress.last;
         }
         if (phase_ == Phase::kHeld) {
             position_ = committed_;
+            watermark_ = committed_watermark_;
         }
     }
+}
+
+void PartitionState::heard(Instant now) {
+    at_end_ = false;
+    quiet_since_ = now;
 }
 
 }  // namespace topkd

@@ -6,9 +6,12 @@
 //       └── refused ◀───────────────────────┘   the offsets lie: not read, claimed again every few seconds
 //
 // Held and running have an epoch and a committed offset, the database's; running also has a position, the offset behind
-// the last one that went into a batch. Position and committed differ by what is unflushed, and only by that.
+// the last one that went into a batch. Position and committed differ by what is unflushed, and only by that. The watermark
+// goes with the offset: a committed one, the database's, and one as of the position, by which the next record is judged.
 #pragma once
 
+#include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -25,7 +28,7 @@ enum class Phase { kUnclaimed, kHeld, kRunning, kFenced, kRefused };
 
 class PartitionState {
   public:
-    PartitionState(Partition partition, Instant claim_at) : partition_(partition), claim_at_(claim_at) {}
+    PartitionState(Partition partition, Instant claim_at) : partition_(partition), claim_at_(claim_at), quiet_since_(claim_at) {}
 
     Partition partition() const { return partition_; }
     Phase phase() const { return phase_; }
@@ -35,6 +38,9 @@ class PartitionState {
     std::int64_t epoch() const { return epoch_; }
     Offset committed_offset() const { return committed_; }
     Offset position() const { return position_; }
+
+    /// How far event time has come at the position; none before the first event.
+    std::optional<Millis> watermark() const { return watermark_; }
 
     // Claiming.
     bool claim_due(Instant now) const { return !claimed() && !claiming_ && now >= claim_at_; }
@@ -57,7 +63,7 @@ class PartitionState {
     void adopt(const ClaimedPartition& claimed, Offset log_start);
 
     // Reading.
-    void hold();      ///< running → held; position forgotten
+    void hold();      ///< running → held; position and watermark are the committed ones again
     StartAt start();  ///< held or interrupted → running: where the source starts it
     bool reading() const { return phase_ == Phase::kRunning && reading_; }
     void interrupt() { reading_ = false; }  ///< the source stopped it; the position stays
@@ -75,7 +81,14 @@ class PartitionState {
     bool accept();
 
     void advance(Offset to) { position_ = to; }
+    void raise_watermark(Millis to) { watermark_ = std::max(watermark_, std::optional(to)); }
     void commit(const PartitionProgress& progress);
+
+    // Idleness.
+    void heard(Instant now);                ///< a record was delivered
+    void reached_end() { at_end_ = true; }  ///< the source said that nothing is left below the position
+    /// Whether it is read, at its end, and was silent for so long. The end may have moved since it was told.
+    bool silent(Instant now, std::chrono::milliseconds duration) const { return reading() && at_end_ && now - quiet_since_ >= duration; }
 
   private:
     Partition partition_;
@@ -89,9 +102,13 @@ class PartitionState {
     Offset committed_{};
     std::optional<Fingerprint> last_;
     bool verifying_ = false;
+    std::optional<Millis> committed_watermark_;
 
     Offset position_{};
+    std::optional<Millis> watermark_;
     bool reading_ = false;
+    bool at_end_ = false;
+    Instant quiet_since_;
 };
 
 }  // namespace topkd

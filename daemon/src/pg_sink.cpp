@@ -2,60 +2,42 @@
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstring>
-#include <thread>
 
 #include "pg_literal.h"
 
 namespace topkd {
 namespace {
 
-constexpr Oid kByteaOid = 17;
-
-// What bounds the time a dead peer can hold us, unless the connection string says otherwise.
-constexpr std::array<std::pair<const char*, const char*>, 8> kDefaults{{{"application_name", "topkd"},
-                                                                        {"connect_timeout", "10"},
-                                                                        {"keepalives", "1"},
-                                                                        {"keepalives_idle", "10"},
-                                                                        {"keepalives_interval", "5"},
-                                                                        {"keepalives_count", "3"},
-                                                                        {"tcp_user_timeout", "30000"},
-                                                                        {"client_encoding", "UTF8"}}};
-
-constexpr const char* kConnectHint = "; hint: check --db (host, port, dbname, user, password), that the server runs, and its pg_hba.conf";
-
-constexpr const char* kSession =
-    "SET default_transaction_isolation = 'read committed'; SET statement_timeout = '5min'; SET client_min_messages = warning";
+tl::unexpected<SinkError> failed(SinkError error) {
+    if (error.sqlstate == "42501" && error.message.find("; hint: ") == std::string::npos) {
+        error.message += "; hint: grant the right with topk.grant_access(role, 'ingest', counter)";
+    }
+    return tl::unexpected(std::move(error));
+}
 
 constexpr const char* kClaim =
     "SELECT partition, status, epoch, next_offset, last_offset, last_timestamp_ms, last_crc,"
     " CASE WHEN isfinite(watermark) THEN floor(extract(epoch FROM watermark) * 1000)::bigint END,"
     " CASE WHEN isfinite(sealed_through) THEN floor(extract(epoch FROM sealed_through) * 1000)::bigint END,"
-    " floor(extract(epoch FROM max_age) * 1000)::bigint, floor(extract(epoch FROM max_clock_skew) * 1000)::bigint"
+    " floor(extract(epoch FROM max_age) * 1000)::bigint, floor(extract(epoch FROM max_clock_skew) * 1000)::bigint,"
+    " floor(extract(epoch FROM lateness) * 1000)::bigint, floor(extract(epoch FROM idle_timeout) * 1000)::bigint,"
+    " floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
     " FROM topk.claim($1, $2, $3, $4, $5, $6::int, $7::int[], $8::bigint[], $9::bigint[], $10::bigint[], $11::boolean)";
 
 constexpr const char* kFlush =
-    "SELECT CASE WHEN isfinite(f) THEN floor(extract(epoch FROM f) * 1000)::bigint END"
+    "SELECT CASE WHEN isfinite(f) THEN floor(extract(epoch FROM f) * 1000)::bigint END,"
+    " floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
     " FROM topk.flush($1, $2, $3, $4::topk.flush_late[], $5::topk.flush_dead[], $6::topk.flush_progress[]) AS f";
 
 constexpr const char* kHours =
     "SELECT (extract(epoch FROM hour_start) * 1000)::bigint, (extract(epoch FROM hour_end) * 1000)::bigint,"
     " (extract(epoch FROM day_start) * 1000)::bigint, (extract(epoch FROM month_start) * 1000)::bigint"
     " FROM topk.hours($1, $2::timestamptz, $3::timestamptz)";
-
-std::string one_line(std::string text) {
-    while (!text.empty() && text.back() == '\n') {
-        text.pop_back();
-    }
-    std::replace(text.begin(), text.end(), '\n', ' ');
-    std::erase(text, '\t');  // libpq indents what follows a line break
-    return text;
-}
 
 std::optional<std::int64_t> number(const PGresult* result, int row, int column) {
     if (PQgetisnull(result, row, column) != 0) {
@@ -130,98 +112,21 @@ SinkError refused(std::string message) {
 
 }  // namespace
 
-PgSink::~PgSink() {
-    replace_connection(nullptr);
-}
-
-void PgSink::replace_connection(PGconn* connection) {
-    const std::lock_guard lock(abort_mutex_);
-    connection_.reset(connection);
-    socket_ = connection == nullptr ? -1 : PQsocket(connection);
-    cancel_ = std::shared_ptr<PGcancel>(connection == nullptr ? nullptr : PQgetCancel(connection), PQfreeCancel);
-}
-
-void PgSink::cancel() {
-    std::shared_ptr<PGcancel> request;
-    {
-        const std::lock_guard lock(abort_mutex_);
-        request = cancel_;
-    }
-    if (!request) {
-        return;
-    }
-    // PQcancel connects, without a limit of its own: to a host that went silent that takes as long as TCP likes. The
-    // caller is the consumer thread, which must not wait; a request that arrives late fails some later call as an outage.
-    std::thread([request = std::move(request)] {
-        std::array<char, 256> error{};
-        PQcancel(request.get(), error.data(), static_cast<int>(error.size()));  // not logged: the logger may be gone
-    }).detach();
-}
-
-void PgSink::abort() {
-    const std::lock_guard lock(abort_mutex_);
-    if (socket_ >= 0) {
-        ::shutdown(socket_, SHUT_RDWR);  // the call in progress sees the connection end
-    }
-}
-
-bool PgSink::connected() const {
-    return connection_ && PQstatus(connection_.get()) == CONNECTION_OK;
-}
-
-std::string PgSink::database() const {
-    return PQdb(connection_.get());
-}
-
 tl::expected<void, SinkError> PgSink::connect() {
-    replace_connection(nullptr);
-    char* text = nullptr;
-    const std::unique_ptr<PQconninfoOption, decltype(&PQconninfoFree)> options(PQconninfoParse(config_.conninfo.c_str(), &text),
-                                                                               PQconninfoFree);
-    if (!options) {
-        const std::string message = text == nullptr ? "out of memory" : one_line(text);
-        PQfreemem(text);
-        return tl::unexpected(refused("not a connection string: " + message));
+    auto ready = connection_.open();
+    if (ready) {
+        ready = check_extension();
     }
-    std::vector<const char*> keywords;
-    std::vector<const char*> values;
-    for (const auto& [keyword, value] : kDefaults) {
-        keywords.push_back(keyword);
-        values.push_back(value);
+    if (!ready) {
+        connection_.close();
     }
-    for (const PQconninfoOption* option = options.get(); option->keyword != nullptr; ++option) {
-        if (option->val != nullptr) {  // of a keyword given twice libpq takes the last
-            keywords.push_back(option->keyword);
-            values.push_back(option->val);
-        }
-    }
-    keywords.push_back(nullptr);
-    values.push_back(nullptr);
-    replace_connection(PQconnectdbParams(keywords.data(), values.data(), 0));
-    if (!connected()) {
-        SinkError error{SinkErrorKind::kOutage, "", one_line(PQerrorMessage(connection_.get())) + kConnectHint};
-        replace_connection(nullptr);
-        return tl::unexpected(std::move(error));
-    }
-    PQsetNoticeProcessor(
-        connection_.get(), [](void*, const char* notice) { spdlog::warn("database: {}", one_line(notice)); }, nullptr);
-    const Result session(PQexec(connection_.get(), kSession));
-    if (PQresultStatus(session.get()) != PGRES_COMMAND_OK) {
-        SinkError error = error_of(session.get());
-        replace_connection(nullptr);
-        return tl::unexpected(std::move(error));
-    }
-    auto checked = check_extension();
-    if (!checked) {
-        replace_connection(nullptr);
-    }
-    return checked;
+    return ready;
 }
 
 tl::expected<void, SinkError> PgSink::check_extension() {
-    const auto installed = query("SELECT extversion, pg_is_in_recovery() FROM pg_extension WHERE extname = 'topk'", {});
+    const auto installed = connection_.query("SELECT extversion, pg_is_in_recovery() FROM pg_extension WHERE extname = 'topk'", {});
     if (!installed) {
-        return tl::unexpected(installed.error());
+        return failed(installed.error());
     }
     if (PQntuples(installed->get()) == 0) {
         return tl::unexpected(
@@ -239,9 +144,9 @@ tl::expected<void, SinkError> PgSink::check_extension() {
     if (std::string_view(PQgetvalue(installed->get(), 0, 1)) == "t") {
         return tl::unexpected(SinkError{SinkErrorKind::kOutage, "25006", "the server is a standby and cannot be written"});
     }
-    const auto library = query("SELECT topk.version()", {});
+    const auto library = connection_.query("SELECT topk.version()", {});
     if (!library) {
-        return tl::unexpected(library.error());
+        return failed(library.error());
     }
     const std::string loaded = PQgetvalue(library->get(), 0, 0);
     if (loaded != TOPKD_EXTENSION_VERSION && !loaded.starts_with(TOPKD_EXTENSION_VERSION ".")) {
@@ -253,99 +158,42 @@ tl::expected<void, SinkError> PgSink::check_extension() {
     return {};
 }
 
-SinkError PgSink::error_of(const PGresult* result) const {
-    const auto part = [result](int field) -> std::string {
-        const char* text = PQresultErrorField(result, field);
-        return text == nullptr ? "" : one_line(text);
-    };
-    SinkError error;
-    error.sqlstate = part(PG_DIAG_SQLSTATE);
-    error.message = part(PG_DIAG_MESSAGE_PRIMARY);
-    if (const std::string detail = part(PG_DIAG_MESSAGE_DETAIL); !detail.empty()) {
-        error.message += " (" + detail + ")";
-    }
-    const std::string hint = part(PG_DIAG_MESSAGE_HINT);
-    if (!hint.empty()) {
-        error.message += "; hint: " + hint;
-    }
-    if (error.message.empty()) {
-        error.message = one_line(PQerrorMessage(connection_.get()));
-    }
-    error.kind = connected() ? classify_sqlstate(error.sqlstate) : SinkErrorKind::kOutage;
-    // claim raises 55000 for another group and for another cluster; only the latter is cured partition by partition.
-    if (error.sqlstate == "55000" && hint.find("reset_progress") != std::string::npos) {
-        error.kind = SinkErrorKind::kOtherCluster;
-    }
-    if (error.sqlstate == "42501" && hint.empty()) {
-        error.message += "; hint: grant the right with topk.grant_access(role, 'ingest', counter)";
-    }
-    return error;
-}
-
-tl::expected<PgSink::Result, SinkError> PgSink::query(const char* sql, const std::vector<Parameter>& parameters) {
-    if (!connected()) {
-        return tl::unexpected(SinkError{SinkErrorKind::kOutage, "", "not connected"});
-    }
-    std::vector<Oid> types;
-    std::vector<const char*> values;
-    std::vector<int> lengths;
-    std::vector<int> formats;
-    for (const Parameter& parameter : parameters) {
-        types.push_back(parameter.binary ? kByteaOid : 0);
-        values.push_back(parameter.text ? parameter.text->data() : nullptr);
-        lengths.push_back(parameter.text ? static_cast<int>(parameter.text->size()) : 0);
-        formats.push_back(parameter.binary ? 1 : 0);
-    }
-    Result result(PQexecParams(connection_.get(), sql, static_cast<int>(parameters.size()), types.data(), values.data(), lengths.data(),
-                               formats.data(), 0));
-    if (PQresultStatus(result.get()) != PGRES_TUPLES_OK) {
-        SinkError error = error_of(result.get());
-        // A server that became read only stays so for this session. And a broken connection's socket is already closed:
-        // abort must not shut down whoever has its number now.
-        if (!connected() || error.sqlstate == "25006") {
-            replace_connection(nullptr);
-        }
-        return tl::unexpected(std::move(error));
-    }
-    return result;
-}
-
 tl::expected<void, SinkError> PgSink::ensure_counter() {
     // An empty range: asks for nothing but the counter and our right on it.
-    const std::vector<Parameter> nothing{{config_.counter}, {"2000-01-01 00:00:00+00"}, {"2000-01-01 00:00:00+00"}};
-    auto known = query(kHours, nothing);
+    const std::vector<PgConnection::Parameter> nothing{{config_.counter}, {"2000-01-01 00:00:00+00"}, {"2000-01-01 00:00:00+00"}};
+    auto known = connection_.query(kHours, nothing);
     if (known) {
         return {};
     }
     if (known.error().kind != SinkErrorKind::kNoCounter) {
-        return tl::unexpected(known.error());
+        return failed(known.error());
     }
-    const auto created = query("SELECT topk.create_counter($1)", {{config_.counter}});
+    const auto created = connection_.query("SELECT topk.create_counter($1)", {{config_.counter}});
     if (created) {
         spdlog::info("created the counter {}", config_.counter);
     } else if (created.error().sqlstate != "42710") {  // somebody else was quicker
-        return tl::unexpected(
-            SinkError{created.error().kind, created.error().sqlstate,
-                      fmt::format("the counter {} does not exist and cannot be created: {}", config_.counter, created.error().message)});
+        return tl::unexpected(SinkError{created.error().kind, created.error().sqlstate,
+                                        fmt::format("the counter {} does not exist and cannot be created: {}", config_.counter,
+                                                    failed(created.error()).value().message)});
     }
-    known = query(kHours, nothing);
-    return known ? tl::expected<void, SinkError>() : tl::unexpected(known.error());
+    known = connection_.query(kHours, nothing);
+    return known ? tl::expected<void, SinkError>() : failed(known.error());
 }
 
 tl::expected<ClaimResult, SinkError> PgSink::claim(const ClaimRequest& request) {
-    const auto rows = query(kClaim, {{config_.counter},
-                                     {config_.topic},
-                                     {request.topic.cluster_id},
-                                     {group_},
-                                     {config_.member},
-                                     {std::to_string(request.topic.partition_count)},
-                                     {numbers(request.partitions)},
-                                     {numbers(request.topic.log_starts)},
-                                     {numbers(request.topic.log_ends)},
-                                     {request.resumes() ? std::optional(numbers(request.epochs)) : std::nullopt},
-                                     {config_.take_over ? "true" : "false"}});
+    const auto rows = connection_.query(kClaim, {{config_.counter},
+                                                 {config_.topic},
+                                                 {request.topic.cluster_id},
+                                                 {group_},
+                                                 {config_.member},
+                                                 {std::to_string(request.topic.partition_count)},
+                                                 {numbers(request.partitions)},
+                                                 {numbers(request.topic.log_starts)},
+                                                 {numbers(request.topic.log_ends)},
+                                                 {request.resumes() ? std::optional(numbers(request.epochs)) : std::nullopt},
+                                                 {config_.take_over ? "true" : "false"}});
     if (!rows) {
-        return tl::unexpected(rows.error());
+        return failed(rows.error());
     }
     const PGresult* result = rows->get();
     ClaimResult claimed;
@@ -368,27 +216,30 @@ tl::expected<ClaimResult, SinkError> PgSink::claim(const ClaimRequest& request) 
         claimed.sealed_through = instant(result, row, 8);
         claimed.limits.max_age = std::chrono::milliseconds(number(result, row, 9).value_or(0));
         claimed.limits.max_clock_skew = std::chrono::milliseconds(number(result, row, 10).value_or(0));
+        claimed.limits.lateness = std::chrono::milliseconds(number(result, row, 11).value_or(0));
+        claimed.limits.idle_timeout = std::chrono::milliseconds(number(result, row, 12).value_or(0));
+        claimed.clock = instant(result, row, 13);
     }
     return claimed;
 }
 
-tl::expected<std::optional<Millis>, SinkError> PgSink::flush(const Batch& batch) {
-    const auto rows = query(kFlush, {{config_.counter},
-                                     {config_.topic},
-                                     {batch.deltas().encode(), true},
-                                     {late_literal(batch.late())},
-                                     {dead_literal(batch.dead())},
-                                     {progress_literal(batch.partitions())}});
+tl::expected<FlushResult, SinkError> PgSink::flush(const Batch& batch) {
+    const auto rows = connection_.query(kFlush, {{config_.counter},
+                                                 {config_.topic},
+                                                 {batch.deltas().encode(), true},
+                                                 {late_literal(batch.late())},
+                                                 {dead_literal(batch.dead())},
+                                                 {progress_literal(batch.partitions())}});
     if (!rows) {
-        return tl::unexpected(rows.error());
+        return failed(rows.error());
     }
-    return instant(rows->get(), 0, 0);
+    return FlushResult{instant(rows->get(), 0, 0), instant(rows->get(), 0, 1)};
 }
 
 tl::expected<std::vector<Hour>, SinkError> PgSink::hours(Millis since, Millis until) {
-    const auto rows = query(kHours, {{config_.counter}, {timestamp_literal(since)}, {timestamp_literal(until)}});
+    const auto rows = connection_.query(kHours, {{config_.counter}, {timestamp_literal(since)}, {timestamp_literal(until)}});
     if (!rows) {
-        return tl::unexpected(rows.error());
+        return failed(rows.error());
     }
     std::vector<Hour> hours;
     for (int row = 0; row < PQntuples(rows->get()); ++row) {

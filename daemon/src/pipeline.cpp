@@ -14,8 +14,6 @@ using std::chrono::seconds;
 
 namespace {
 
-constexpr milliseconds kRefusedRetry{5000};
-constexpr milliseconds kImplausibleRetry{500};
 constexpr milliseconds kClaimPatience{1000};
 constexpr milliseconds kClaimRetry{500};
 constexpr milliseconds kDay{86'400'000};
@@ -56,6 +54,7 @@ Pipeline::Status Pipeline::step() {
         worker_.wait(milliseconds(50));
     } else if (status_ == Status::kRunning && !wait_while_full()) {
         poll_some();
+        advance_idle();
         check_finished();
     }
     return status_;
@@ -185,6 +184,7 @@ void Pipeline::submit_flush() {
     policy_.flush_started(now_);
     flush_in_flight_ = true;
     flush_cancelled_ = false;
+    adopt_idle_advances(batch_);
     worker_.submit(FlushJob{std::exchange(batch_, Batch{})});
 }
 
@@ -233,6 +233,7 @@ void Pipeline::adopt(const ClaimRequest& request, const ClaimResult& result) {
     if (!result.partitions.empty()) {
         limits_ = result.limits;
     }
+    database_clock_.heard(result.clock, now_);
     sealed_through_ = std::max(sealed_through_, result.sealed_through);
     for (const ClaimedPartition& claimed : result.partitions) {
         const auto found = partitions_.find(claimed.partition);
@@ -262,27 +263,6 @@ void Pipeline::adopt(const ClaimRequest& request, const ClaimResult& result) {
     }
 }
 
-void Pipeline::implausible(PartitionState& state, const ClaimedPartition& claimed, Offset start, Offset end) {
-    // The bounds were read before the claim: a previous owner's last flush may have overtaken them. Look twice.
-    if (state.implausible_again() < 2 && !state.refused()) {
-        state.claim_again(now_ + kImplausibleRetry);
-        return;
-    }
-    const bool below = claimed.status == ClaimStatus::kBelowStart;
-    refuse(state, fmt::format("the stored offset {} is {}; to go on from {}: "
-                              "SELECT topk.reset_progress('{}', '{}', {}, {}, '<reason>');",
-                              raw(claimed.next_offset),
-                              below ? fmt::format("below the log's start {}: records were removed before they were counted", raw(start))
-                                    : fmt::format("beyond the log's end {}: was the topic made again?", raw(end)),
-                              raw(start), config_.counter, config_.topic, raw(state.partition()), raw(start)));
-}
-
-void Pipeline::refuse(PartitionState& state, const std::string& reason) {
-    if (state.refuse(reason, now_ + kRefusedRetry)) {
-        spdlog::error("{} is not read: {}", name_of(state.partition()), reason);
-    }
-}
-
 void Pipeline::finish(FlushDone& done) {
     flush_in_flight_ = false;
     if (done.result) {
@@ -296,75 +276,24 @@ void Pipeline::flush_succeeded(const FlushDone& done) {
     flush_failing_ = false;
     database_works();
     refusal_backoff_.reset();
-    policy_.flush_succeeded();
-    ++stats_.flushes;
-    stats_.last_flush = done.took;
-    sealed_through_ = std::max(sealed_through_, *done.result);
+    database_clock_.heard(done.result->clock, now_);
+    sealed_through_ = std::max(sealed_through_, done.result->sealed_through);
+    if (done.batch.consumes()) {  // what is said about flushes is about those with records
+        policy_.flush_succeeded();
+        ++stats_.flushes;
+        stats_.last_flush = done.took;
+    }
     std::vector<StartAt> reached;
     for (const auto& [partition, progress] : done.batch.partitions()) {
         poisons_.erase(poisons_.lower_bound({partition, Offset{0}}), poisons_.lower_bound({partition, progress.to}));
         if (const auto found = partitions_.find(partition); found != partitions_.end()) {
             found->second.commit(progress);
-            reached.push_back({partition, progress.to});
+            if (!progress.idle()) {
+                reached.push_back({partition, progress.to});
+            }
         }
     }
     source_.commit_hint(reached);
-}
-
-void Pipeline::flush_failed(const FlushDone& done) {
-    const SinkError& error = done.result.error();
-    rewind(error.message.c_str());
-    discarded_at_stop_ = discarded_at_stop_ || stopping_;
-    must_resume_ = true;
-    switch (error.kind) {
-        case SinkErrorKind::kFenced:
-        case SinkErrorKind::kSealed:
-            spdlog::info("flush refused, reading again: {}", error.message);
-            break;
-        case SinkErrorKind::kData:
-            data_error(done.batch, error);
-            break;
-        case SinkErrorKind::kProtocol:
-            spdlog::error("flush refused, loading the hours again: {}", error.message);
-            reload_hours_ = true;
-            hours_.clear();
-            retry_at_ = now_ + refusal_backoff_.next();
-            break;
-        case SinkErrorKind::kOutage:
-            flush_failing_ = true;
-            database_failed(error);
-            retry_at_ = std::max(retry_at_, now_ + refusal_backoff_.next());
-            // Out of memory or locks, over the statement timeout: perhaps only because the batch is so big.
-            if (done.batch.records() > 1 && !flush_cancelled_ &&
-                (error.sqlstate == "53200" || error.sqlstate == "57014" || error.sqlstate == "XX000")) {
-                policy_.cut_down(done.batch.records());
-            }
-            break;
-        default:
-            fail(error.message);
-    }
-}
-
-void Pipeline::data_error(const Batch& batch, const SinkError& error) {
-    if (batch.records() > 1) {
-        policy_.cut_down(batch.records());
-        spdlog::warn("the database refuses the content of a batch of {} records; trying {} at a time: {}", batch.records(),
-                     *policy_.record_limit(), error.message);
-        return;
-    }
-    const auto& progress = batch.partitions();
-    const auto culprit = std::find_if(progress.begin(), progress.end(), [](const auto& one) { return one.second.last; });
-    if (batch.records() == 0 || culprit == progress.end()) {
-        database_failed(error);  // nothing to blame: wait and try again
-        return;
-    }
-    const auto key = std::pair(culprit->first, culprit->second.last->offset);
-    const auto [poison, found_now] = poisons_.try_emplace(key, Poison{"refused by the database: " + error.message, false});
-    if (!found_now) {
-        poison->second.without_payload = true;  // it was the dead letter that failed this time
-        retry_at_ = now_ + refusal_backoff_.next();
-    }
-    spdlog::warn("{} offset {}: a dead letter, {}", name_of(key.first), raw(key.second), poison->second.reason);
 }
 
 void Pipeline::finish(HoursDone& done) {
@@ -386,83 +315,6 @@ void Pipeline::finish(HoursDone& done) {
         hours_refresh_at_ = now_ + hours(24);
     }
     missing_hour_.reset();
-}
-
-void Pipeline::connection_lost() {
-    if (std::exchange(connected_, false)) {
-        rewind("the connection to the database broke");
-        must_resume_ = true;
-    }
-}
-
-void Pipeline::database_failed(const SinkError& error) {
-    retry_at_ = now_ + backoff_.next();
-    const bool news = std::exchange(database_trouble_, error.message) != error.message;
-    if (!std::exchange(database_away_, true) || news) {
-        spdlog::warn("the database does not answer as it should, waiting for it: {}", error.message);
-    } else {
-        spdlog::debug("still waiting for the database: {}", error.message);
-    }
-}
-
-void Pipeline::database_works() {
-    backoff_.reset();
-    if (!flush_failing_ && std::exchange(database_away_, false)) {
-        database_trouble_.clear();
-        spdlog::info("the database works again");
-    }
-}
-
-void Pipeline::rewind(const char* reason) {
-    std::vector<Partition> stopping;
-    for (auto& [partition, state] : partitions_) {
-        if (state.reading()) {
-            stopping.push_back(partition);
-        }
-        state.hold();
-    }
-    if (!batch_.empty() || !stopping.empty()) {
-        ++stats_.rewinds;
-        spdlog::debug("rewinding {} partitions: {}", stopping.size(), reason);
-    }
-    discarded_at_stop_ = discarded_at_stop_ || (stopping_ && !batch_.empty());
-    batch_.clear();
-    // While a revocation waits for its answer everything is paused anyway, and stopping would be taken for the answer.
-    if (!stopping.empty() && !revocation_) {
-        source_.stop(stopping);
-    }
-}
-
-void Pipeline::start_held() {
-    if (must_resume_ || !connected_ || missing_hour_ || revocation_ || !hours_ready() || policy_.full(batch_) || now_ < retry_at_) {
-        return;
-    }
-    std::vector<StartAt> starts;
-    for (auto& [partition, state] : partitions_) {
-        // What is held starts where the database is, and a flush under way is about to move that.
-        const bool waits = (state.phase() == Phase::kHeld && !flush_in_flight_) || state.interrupted();
-        if (!waits) {
-            continue;
-        }
-        if (!past_end(state) || state.verifying()) {
-            starts.push_back(state.start());
-        }
-        if (!state.verifying() && state.accept()) {
-            spdlog::info("{}: read again from offset {}", name_of(partition), raw(state.position()));
-        }
-    }
-    if (!starts.empty() && !source_.start(starts)) {
-        // Whatever made it fail (a rebalance under way), the claim will find out.
-        rewind("the source could not start");
-        for (const StartAt& start : starts) {
-            partitions_.at(start.partition).claim_again(now_ + kImplausibleRetry);
-        }
-    }
-}
-
-void Pipeline::fail(const std::string& reason) {
-    status_ = Status::kFailed;
-    failure_ = reason;
 }
 
 std::int64_t Pipeline::lag() const {

@@ -19,6 +19,7 @@
 #include "decode.h"
 #include "event_time.h"
 #include "flush_policy.h"
+#include "idle.h"
 #include "partition_state.h"
 #include "sink_worker.h"
 #include "source.h"
@@ -38,6 +39,7 @@ struct PipelineConfig {
 
 struct PipelineStats {
     std::uint64_t records = 0;  ///< consumed, read again after a rewind included
+    std::uint64_t late = 0;     ///< among them
     std::uint64_t flushes = 0;
     std::uint64_t rewinds = 0;
     std::chrono::milliseconds last_flush{};
@@ -104,9 +106,12 @@ class Pipeline {
     void finish(FlushDone& done);
     void finish(HoursDone& done);
     void flush_succeeded(const FlushDone& done);
+    void adopt(const ClaimRequest& request, const ClaimResult& result);
+    bool hours_ready() const;
+
+    // pipeline_recovery.cpp: what went wrong, and the way back
     void flush_failed(const FlushDone& done);
     void data_error(const Batch& batch, const SinkError& error);
-    void adopt(const ClaimRequest& request, const ClaimResult& result);
     void implausible(PartitionState& state, const ClaimedPartition& claimed, Offset start, Offset end);
     void refuse(PartitionState& state, const std::string& reason);
     void connection_lost();
@@ -115,7 +120,6 @@ class Pipeline {
     void rewind(const char* reason);
     void start_held();
     void fail(const std::string& reason);
-    bool hours_ready() const;
 
     // pipeline_records.cpp: events of the source
     void poll_some();
@@ -128,7 +132,7 @@ class Pipeline {
     void on_trouble(const PartitionTrouble& trouble);
     void on_trouble(const SourceTrouble& trouble);
     void consume(const Record& record, PartitionState& state);
-    Judgement judge(const Record& record);
+    Judgement judge(const Record& record, const PartitionState& state);
     void pass_over(PartitionState& state, Offset to);
     void settle_revocation();
     void acknowledge_revocation();
@@ -137,6 +141,11 @@ class Pipeline {
     std::optional<Offset> end_of(Partition partition) const;
     std::chrono::milliseconds poll_timeout() const;
     std::string name_of(Partition partition) const;
+
+    // pipeline_idle.cpp: watermarks that follow the clock
+    void advance_idle();
+    std::optional<Millis> idle_watermark(const PartitionState& state) const;
+    void adopt_idle_advances(const Batch& batch);
 
     Source& source_;
     SinkWorker& worker_;
@@ -156,6 +165,8 @@ class Pipeline {
     Batch batch_;
     std::optional<Millis> sealed_through_;
     std::optional<CounterLimits> limits_;
+    DatabaseClock database_clock_;
+    Instant idle_advance_at_{};  // no idle advance before this
 
     bool connected_ = true;
     bool must_resume_ = false;

@@ -114,6 +114,7 @@ void Pipeline::on_record(const Record& record) {
         case PartitionState::Verdict::kConsume:
             break;
     }
+    state.heard(now_);
     if (std::exchange(brokers_away_, false)) {
         spdlog::info("reading from the brokers again");
     }
@@ -142,10 +143,11 @@ void Pipeline::on_end(const EndOfPartition& end) {
     }
     brokers_away_ = false;
     pass_over(found->second, std::min(end.offset, end_of(end.partition).value_or(end.offset)));
+    found->second.reached_end();
 }
 
 void Pipeline::consume(const Record& record, PartitionState& state) {
-    Judgement judgement = judge(record);
+    Judgement judgement = judge(record, state);
     if (std::holds_alternative<HourMissing>(judgement)) {
         rewind("an hour was not loaded yet");
         return;
@@ -164,6 +166,7 @@ void Pipeline::consume(const Record& record, PartitionState& state) {
         const auto& counted = std::get<Counted>(judgement);
         if (counted.late) {
             ++progress.late;
+            ++stats_.late;
             batch_.count_late(counted.hour.start, counted.event.video_id, counted.event.views);
         } else {
             ++progress.counted;
@@ -172,6 +175,7 @@ void Pipeline::consume(const Record& record, PartitionState& state) {
         // An event may be ahead of the clock within the skew; it must not drag the watermark along.
         const Millis time = std::min({counted.event.time, record.timestamp.value_or(wall_), wall_});
         progress.watermark = std::max(progress.watermark.value_or(time), time);
+        state.raise_watermark(time);
     }
     progress.last = fingerprint_of(record);
     progress.to = next(record.offset);
@@ -184,7 +188,7 @@ void Pipeline::consume(const Record& record, PartitionState& state) {
     }
 }
 
-Pipeline::Judgement Pipeline::judge(const Record& record) {
+Pipeline::Judgement Pipeline::judge(const Record& record, const PartitionState& state) {
     if (!poisons_.empty()) {
         const auto poison = poisons_.find({record.partition, record.offset});
         if (poison != poisons_.end()) {
@@ -203,7 +207,7 @@ Pipeline::Judgement Pipeline::judge(const Record& record) {
         missing_hour_ = event->time;
         return HourMissing{};
     }
-    return Counted{*event, *hour, sealed_through_ && hour->end <= *sealed_through_};
+    return Counted{*event, *hour, is_late(*hour, state.watermark(), sealed_through_, limits_->lateness)};
 }
 
 void Pipeline::pass_over(PartitionState& state, Offset to) {
@@ -225,7 +229,7 @@ void Pipeline::on_assigned(const Assigned& assigned) {
     finished_since_.reset();
     spdlog::info("{}: {} partitions assigned", config_.topic, assigned.partitions.size());
     for (const Partition partition : assigned.partitions) {
-        if (batch_.has(partition)) {
+        if (batch_.release(partition)) {
             rewind("a partition was assigned again");
         }
         partitions_.insert_or_assign(partition, PartitionState(partition, now_));
@@ -246,7 +250,7 @@ void Pipeline::on_revoked(const Revoked& revoked) {
     revocation_ = PendingRevocation{revoked.partitions, revoked.lost ? now_ : now_ + kRevocationPatience, revoked.lost};
     bool contributed = false;
     for (const Partition partition : revoked.partitions) {
-        contributed = contributed || batch_.has(partition);
+        contributed = batch_.release(partition) || contributed;
         partitions_.erase(partition);
         std::erase_if(poisons_, [&](const auto& poison) { return poison.first.first == partition; });
     }
@@ -285,7 +289,7 @@ void Pipeline::on_trouble(const PartitionTrouble& trouble) {
         return;
     }
     spdlog::warn("{}: {}; claiming it again", name_of(trouble.partition), trouble.text);
-    if (batch_.has(trouble.partition)) {
+    if (batch_.release(trouble.partition)) {
         rewind("a partition cannot be read on");
     }
     source_.stop({trouble.partition});

@@ -42,12 +42,20 @@ struct ClaimedPartition {
 struct CounterLimits {
     std::chrono::milliseconds max_age{};
     std::chrono::milliseconds max_clock_skew{};
+    std::chrono::milliseconds lateness{};      ///< how long behind its end, by its partition's watermark, an hour stays open
+    std::chrono::milliseconds idle_timeout{};  ///< silence after which a partition's watermark follows the clock
 };
 
 struct ClaimResult {
     std::vector<ClaimedPartition> partitions;
     std::optional<Millis> sealed_through;  ///< none: nothing is sealed
     CounterLimits limits;
+    std::optional<Millis> clock;  ///< the database's, as it answered
+};
+
+struct FlushResult {
+    std::optional<Millis> sealed_through;  ///< as read under the seal lock; none: nothing is sealed
+    std::optional<Millis> clock;           ///< the database's, as it answered
 };
 
 class Sink {
@@ -62,8 +70,8 @@ class Sink {
 
     virtual tl::expected<ClaimResult, SinkError> claim(const ClaimRequest& request) = 0;
 
-    /// One transaction: the batch and its offsets. Returns the frontier as read under the seal lock.
-    virtual tl::expected<std::optional<Millis>, SinkError> flush(const Batch& batch) = 0;
+    /// One transaction: the batch and its offsets.
+    virtual tl::expected<FlushResult, SinkError> flush(const Batch& batch) = 0;
 
     /// Every hour that overlaps [since, until).
     virtual tl::expected<std::vector<Hour>, SinkError> hours(Millis since, Millis until) = 0;

@@ -36,7 +36,7 @@ struct ClaimDone {
 };
 struct FlushDone {
     Batch batch;
-    tl::expected<std::optional<Millis>, SinkError> result;
+    tl::expected<FlushResult, SinkError> result;
     std::chrono::milliseconds took{};
 };
 struct HoursDone {

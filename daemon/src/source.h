@@ -10,6 +10,7 @@
 #include <variant>
 #include <vector>
 
+#include "clock.h"
 #include "types.h"
 
 namespace topkd {
@@ -59,6 +60,12 @@ struct TopicState {
     std::vector<Offset> log_ends;
 };
 
+/// What the broker that a partition is read from has answered: at `as_of` or later the log ended at `offset`.
+struct ConfirmedEnd {
+    Offset offset{};
+    Instant as_of;
+};
+
 class Source {
   public:
     virtual ~Source() = default;
@@ -90,6 +97,10 @@ class Source {
 
     /// The end of the partition as last heard, without asking.
     virtual std::optional<Offset> known_end(Partition partition) const = 0;
+
+    /// The last proof, if there is one, of where a started partition ended; without asking. It stands still while its broker
+    /// does not answer, or while a transaction is open below the end. This is what allows to take silence for idleness.
+    virtual std::optional<ConfirmedEnd> confirmed_end(Partition partition) const = 0;
 };
 
 }  // namespace topkd

@@ -3,7 +3,9 @@
 // Hours are 30 to 120 minutes long where a zone's offset changes, and start off the UTC hour in zones that do.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
+#include <optional>
 #include <vector>
 
 #include "types.h"
@@ -19,6 +21,14 @@ struct Hour {
 
     friend bool operator==(const Hour&, const Hour&) = default;
 };
+
+/// Whether an event of the hour comes too late for it: the hour is sealed, or its own partition's watermark has left it
+/// behind by the lateness. Both bounds may be unknown yet.
+inline bool is_late(const Hour& hour, std::optional<Millis> watermark, std::optional<Millis> sealed_through,
+                    std::chrono::milliseconds lateness) {
+    const bool sealed = sealed_through && hour.end <= *sealed_through;
+    return sealed || (watermark && raw(hour.end) + lateness.count() <= raw(*watermark));
+}
 
 /// Hours by time. Reading is thread safe as long as nobody loads.
 class HourMap {

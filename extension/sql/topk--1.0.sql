@@ -129,6 +129,50 @@ CREATE TABLE topk.late_views_data (
 );
 COMMENT ON TABLE topk.late_views_data IS 'views that came too late for their hour; read it through topk.late_views';
 
+-- Sums that topk.flush makes of its arguments, not of the tables: an audit compares both.
+CREATE TABLE topk.hour_book_data (
+    counter text COLLATE "C" NOT NULL,
+    hour_start timestamptz NOT NULL,
+    topic text COLLATE "C" NOT NULL,
+    partition int NOT NULL,
+    views bigint NOT NULL,
+    late_views bigint NOT NULL,
+    late_records bigint NOT NULL,
+    late_in_day bigint NOT NULL,
+    late_in_month bigint NOT NULL,
+    PRIMARY KEY (counter, hour_start, topic, partition)
+) WITH (fillfactor = 40);
+COMMENT ON TABLE topk.hour_book_data IS 'what flushes brought, by hour; read it through topk.hour_book';
+COMMENT ON COLUMN topk.hour_book_data.partition IS 'the lowest partition of the flush, whose progress row it has locked: two flushes never write one row of the book at once';
+COMMENT ON COLUMN topk.hour_book_data.views IS 'views counted in the hour itself';
+COMMENT ON COLUMN topk.hour_book_data.late_views IS 'views too late for the hour; all time took every one of them';
+COMMENT ON COLUMN topk.hour_book_data.late_in_day IS 'those of the late views that the hour''s day still took';
+COMMENT ON COLUMN topk.hour_book_data.late_in_month IS 'those of the late views that the hour''s month still took';
+
+CREATE TABLE topk.correction_data (
+    counter text COLLATE "C" NOT NULL,
+    hour_start timestamptz NOT NULL,
+    video_id text COLLATE "C" NOT NULL,
+    delta bigint NOT NULL CHECK (delta <> 0),
+    views_after bigint NOT NULL CHECK (views_after >= 0),
+    reason text NOT NULL,
+    corrected_by text NOT NULL,
+    corrected_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX correction_data_counter_idx ON topk.correction_data (counter, hour_start, video_id);
+COMMENT ON TABLE topk.correction_data IS 'what topk.correct changed; read it through topk.correction';
+COMMENT ON COLUMN topk.correction_data.views_after IS 'the video''s views in the hour afterwards; 0: the row was deleted';
+COMMENT ON INDEX topk.correction_data_counter_idx IS 'the corrections of an hour by video';
+
+CREATE TABLE topk.window_revision_data (
+    counter text COLLATE "C" NOT NULL,
+    span text COLLATE "C" NOT NULL CHECK (span IN ('hour','day','month')),
+    window_start timestamptz NOT NULL,
+    revision int NOT NULL CHECK (revision > 0),
+    PRIMARY KEY (counter, span, window_start)
+);
+COMMENT ON TABLE topk.window_revision_data IS 'how often a window was corrected; 0 without a row';
+
 CREATE TABLE topk.hour_map (
     counter text COLLATE "C" NOT NULL,
     hour_start timestamptz NOT NULL,
@@ -154,15 +198,6 @@ COMMENT ON TABLE topk.seal_hold_data IS 'when operators kept windows open by top
 COMMENT ON INDEX topk.seal_hold_data_counter_idx IS 'the holds of a counter in order';
 COMMENT ON INDEX topk.seal_hold_data_open_idx IS 'sealing is held once at a time';
 
-CREATE TABLE topk.window_revision_data (
-    counter text COLLATE "C" NOT NULL,
-    span text COLLATE "C" NOT NULL CHECK (span IN ('hour', 'day', 'month', 'all_time')),
-    window_start timestamptz NOT NULL,
-    revision int NOT NULL CHECK (revision > 0),
-    PRIMARY KEY (counter, span, window_start)
-);
-COMMENT ON TABLE topk.window_revision_data IS 'how often a window was corrected; without a row never; read it through topk.time_window';
-
 -- A table or role that was dropped by hand leaves its oid here. In another database that could be the oid of anything, so
 -- a dump leaves such rows out, and with a counter all its rows.
 DO $dump$
@@ -176,9 +211,11 @@ BEGIN
     PERFORM pg_extension_config_dump('topk.progress_history_data', 'WHERE ' || of_whole);
     PERFORM pg_extension_config_dump('topk.dead_letter_data', 'WHERE ' || of_whole);
     PERFORM pg_extension_config_dump('topk.late_views_data', 'WHERE ' || of_whole);
+    PERFORM pg_extension_config_dump('topk.hour_book_data', 'WHERE ' || of_whole);
+    PERFORM pg_extension_config_dump('topk.correction_data', 'WHERE ' || of_whole);
+    PERFORM pg_extension_config_dump('topk.window_revision_data', 'WHERE ' || of_whole);
     PERFORM pg_extension_config_dump('topk.hour_map', 'WHERE ' || of_whole);
     PERFORM pg_extension_config_dump('topk.seal_hold_data', 'WHERE ' || of_whole);
-    PERFORM pg_extension_config_dump('topk.window_revision_data', 'WHERE ' || of_whole);
 END
 $dump$;
 
@@ -211,6 +248,14 @@ CREATE VIEW topk.late_views WITH (security_barrier) AS
     SELECT l.* FROM topk.late_views_data l JOIN topk.counter c ON c.name = l.counter;
 COMMENT ON VIEW topk.late_views IS 'views that came too late for their hour';
 
+CREATE VIEW topk.hour_book WITH (security_barrier) AS
+    SELECT b.* FROM topk.hour_book_data b JOIN topk.counter c ON c.name = b.counter;
+COMMENT ON VIEW topk.hour_book IS 'what flushes brought, by hour: views, late views, and what of these day and month still took';
+
+CREATE VIEW topk.correction WITH (security_barrier) AS
+    SELECT k.* FROM topk.correction_data k JOIN topk.counter c ON c.name = k.counter;
+COMMENT ON VIEW topk.correction IS 'what topk.correct changed, why and by whom';
+
 CREATE VIEW topk.seal_hold WITH (security_barrier) AS
     SELECT s.* FROM topk.seal_hold_data s JOIN topk.counter c ON c.name = s.counter;
 COMMENT ON VIEW topk.seal_hold IS 'when operators kept windows open by topk.hold_seal, and why';
@@ -219,6 +264,8 @@ CREATE VIEW topk.access WITH (security_barrier) AS
     SELECT a.* FROM topk.access_data a
     WHERE pg_has_role(a.role, 'USAGE') OR EXISTS (SELECT FROM topk.counter c WHERE c.name = a.counter);
 COMMENT ON VIEW topk.access IS 'who was given which privilege by topk.grant_access';
+
+GRANT SELECT ON topk.hour_book, topk.correction TO PUBLIC;
 
 GRANT SELECT ON topk.counter, topk.kafka_progress, topk.progress_history, topk.dead_letter, topk.late_views, topk.access, topk.seal_hold TO PUBLIC;
 
@@ -433,6 +480,17 @@ CREATE FUNCTION topk.resume_seal(counter text DEFAULT 'video_views') RETURNS voi
     AS 'MODULE_PATHNAME', 'topk_resume_seal' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION topk.resume_seal IS 'ends what topk.hold_seal began; for the counter''s owner and admins';
+
+CREATE FUNCTION topk.correct(counter text, hour timestamptz, video_id text, delta bigint, reason text) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'topk_correct' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.correct IS 'adds delta, which may be negative, to a video''s views in an open or sealed hour, on the record; returns the views afterwards; for the counter''s owner and admins';
+
+CREATE FUNCTION topk.audit(counter text DEFAULT 'video_views')
+    RETURNS TABLE (check_name text, subject text, expected numeric, found numeric, ok boolean, detail text)
+    AS 'MODULE_PATHNAME', 'topk_audit' LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED COST 1000000 ROWS 20
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.audit IS 'compares the tables with the books, in the caller''s snapshot: one row a check, then one for each partition, hour or window that differs; needs ''read'' or ''admin''';
 
 CREATE FUNCTION topk.version() RETURNS text
     AS 'MODULE_PATHNAME', 'topk_version' LANGUAGE C STABLE PARALLEL SAFE;

@@ -1,6 +1,6 @@
 // topk.flush: one call adds deltas, late views and dead letters, and moves the offsets they came from. It is exactly
 // once because the offsets are compared and set in the transaction of the counts.
-// Locks, in order: progress rows by partition, seal (shared), partitions (if one is missing), rows in key order.
+// Locks, in order: progress rows by partition, seal (shared), partitions (if one is missing), rows in key order, rows of the hour book.
 // Rows of topk.* are written as the extension's owner, the counter's tables as the counter's owner.
 #include "arguments.h"
 #include "counter.h"
@@ -8,6 +8,7 @@
 #include "counter_plans.h"
 #include "errors.h"
 #include "flush_arguments.h"
+#include "hour_book.h"
 #include "hours.h"
 #include "partition.h"
 
@@ -207,11 +208,14 @@ struct LateWindows {
     }
 };
 
-LateWindows late_windows(const Counter& counter, std::span<const TimestampTz> hours, TimestampTz frontier) {
+/// Also enters into the book how many of each hour's late views its day and its month take.
+LateWindows late_windows(const Counter& counter, const FlushArguments& flush, TimestampTz frontier) {
+    const std::span<const TimestampTz> hours = flush.late_hours;
     const std::size_t size = 3 * hours.size() * sizeof(Datum);
     LateWindows windows = {static_cast<Datum*>(palloc(size)), static_cast<Datum*>(palloc(size)), static_cast<Datum*>(palloc(size)), 0};
     Window day = {0, DT_NOEND, DT_NOBEGIN};
     Window month = day;
+    BookHour* entry = flush.book.data();
     for (const TimestampTz hour : hours) {
         CHECK_FOR_INTERRUPTS();
         if (window_at(counter, Span::kHour, hour, Snapshot::kFresh).start != hour)
@@ -220,6 +224,9 @@ LateWindows late_windows(const Counter& counter, std::span<const TimestampTz> ho
                             errdetail("The counter's time zone is %s.", counter.time_zone), errhint("Take the hours from topk.hours.")));
         if (hour < day.start || hour >= day.end) day = window_at(counter, Span::kDay, hour, Snapshot::kFresh);
         if (hour < month.start || hour >= month.end) month = window_at(counter, Span::kMonth, hour, Snapshot::kFresh);
+        while (entry->start < hour) ++entry;
+        entry->late_in_day = day.end > frontier ? entry->late_views : 0;
+        entry->late_in_month = month.end > frontier ? entry->late_views : 0;
         if (day.end > frontier) windows.add(hour, "day", day.label);
         if (month.end > frontier) windows.add(hour, "month", month.label);
         windows.add(hour, "all_time", DT_NOBEGIN);
@@ -230,7 +237,7 @@ LateWindows late_windows(const Counter& counter, std::span<const TimestampTz> ho
 /// Step 6, late views: for the record in topk.late_views, and for the coarser windows in <counter>_late.
 void add_late(const Counter& counter, const FlushArguments& flush, TimestampTz frontier) {
     if (flush.late_hours.empty()) return;
-    const LateWindows windows = late_windows(counter, flush.late_hours, frontier);
+    const LateWindows windows = late_windows(counter, flush, frontier);
     const auto times = [&](Datum* values) {
         return Argument{TIMESTAMPTZARRAYOID, PointerGetDatum(construct_array(values, windows.count, TIMESTAMPTZOID, sizeof(TimestampTz),
                                                                              FLOAT8PASSBYVAL, TYPALIGN_DOUBLE))};
@@ -245,11 +252,12 @@ void add_late(const Counter& counter, const FlushArguments& flush, TimestampTz f
     as_user(extension_owner(), [&] { run(late_views_statement, {text_value(counter.name), array_value(flush.late)}, Snapshot::kFresh); });
 }
 
-/// Steps 6 (dead letters) and 7.
+/// Steps 6 (dead letters) and 7, with the book of hours.
 void advance(const Counter& counter, const FlushArguments& flush) {
     if (flush.dead_count > 0)
         run(dead_letter_statement,
             {text_value(counter.name), text_value(flush.topic), array_value(flush.dead), array_value(flush.progress)}, Snapshot::kFresh);
+    write_hour_book(counter, flush.topic, flush.partitions.front().partition, flush.book);
     const std::uint64_t advanced =
         run(progress_statement,
             {text_value(counter.name), text_value(flush.topic), array_value(flush.progress), time_value(GetCurrentTimestamp())},

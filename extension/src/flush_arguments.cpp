@@ -103,15 +103,17 @@ void read_deltas(FunctionCallInfo fcinfo, FlushArguments* flush) {
     const DeltaSummary summary = check_deltas(flush->delta_bytes);
     flush->delta_entries = summary.entries;
     auto* hours = static_cast<TimestampTz*>(palloc(summary.hours * sizeof(TimestampTz) + 1));
+    auto* book = static_cast<BookHour*>(palloc(summary.hours * sizeof(BookHour) + 1));
     DeltaReader reader(flush->delta_bytes);
     DeltaHour hour;
     DeltaEntry entry;
     for (std::size_t i = 0; reader.next_hour(&hour); ++i) {
         hours[i] = hour.start_ms * 1000 - kUnixEpochOffsetMicros;
-        while (reader.next_entry(&entry)) {
-        }
+        book[i] = {hours[i], 0, 0, 0, 0, 0};
+        while (reader.next_entry(&entry)) add_views(hours[i], &book[i].views, entry.views);
     }
     flush->delta_hours = {hours, summary.hours};
+    flush->book = {book, summary.hours};
 }
 
 void read_progress(FunctionCallInfo fcinfo, FlushArguments* flush) {
@@ -150,8 +152,9 @@ void read_late(FunctionCallInfo fcinfo, FlushArguments* flush) {
     if (PG_ARGISNULL(3)) return;
     ArrayType* array = PG_GETARG_ARRAYTYPE_P(3);
     flush->late = PointerGetDatum(array);
-    auto* hours = static_cast<TimestampTz*>(
-        palloc(static_cast<std::size_t>(ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array))) * sizeof(TimestampTz) + 1));
+    const auto capacity = static_cast<std::size_t>(ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)));
+    auto* hours = static_cast<TimestampTz*>(palloc(capacity * sizeof(TimestampTz) + 1));
+    auto* book = static_cast<BookHour*>(palloc(capacity * sizeof(BookHour) + 1));
     std::size_t count = 0;
     for_each_element(array, "late", [&](const Fields& fields) {
         fields.require(kLateHour, "hour_start");
@@ -160,10 +163,10 @@ void read_late(FunctionCallInfo fcinfo, FlushArguments* flush) {
         fields.require(kLateVideo, "video_id");
         const std::size_t length = text_bytes(fields.values[kLateVideo]).size();
         if (length == 0 || length > kMaxVideoIdBytes) refuse(fields.place, "video_id is not 1 to 256 bytes long");
-        fields.at_least(kLateViews, "views", 1);
-        fields.at_least(kLateRecords, "records", 1);
+        book[count] = {hour, 0, fields.at_least(kLateViews, "views", 1), fields.at_least(kLateRecords, "records", 1), 0, 0};
         hours[count++] = hour;
     });
+    flush->book = merge_hours(flush->book, {book, count});
     std::sort(hours, hours + count);
     flush->late_hours = {hours, std::unique(hours, hours + count)};
 }

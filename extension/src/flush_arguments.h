@@ -2,6 +2,7 @@
 #pragma once
 
 #include "delta.h"
+#include "hour_book.h"
 #include "pg.h"
 
 namespace topk {
@@ -25,6 +26,7 @@ struct FlushArguments {
     std::span<const TimestampTz> delta_hours;  ///< ascending
     Datum late;                                ///< an array; 0 if it was NULL
     std::span<const TimestampTz> late_hours;   ///< ascending, distinct; empty if there is nothing late
+    std::span<BookHour> book;                  ///< every hour touched, ascending; what late windows took is not known yet
     Datum dead;                                ///< an array; 0 if it was NULL
     std::size_t dead_count;
     Datum progress;

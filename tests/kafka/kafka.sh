@@ -1,15 +1,19 @@
 #!/usr/bin/env bash
-# A throwaway Apache Kafka for tests and the demo: one node, KRaft, on 127.0.0.1 only, everything under one folder.
+# A throwaway Apache Kafka for tests and the demo: KRaft, on 127.0.0.1 only, everything of a node under one folder.
 #
 #   kafka.sh install                                    fetch the jars of pom.xml to build/kafka/lib, once
 #   kafka.sh start   [--dir DIR] [--port N] [--set property=value]...    returns when the broker answers; keeps data of DIR
 #   kafka.sh stop | restart | kill [--dir DIR]          kill is SIGKILL; restart = stop + start with the same settings
 #   kafka.sh ready   [--dir DIR] [--timeout SECONDS]    exit 0 once the broker answers
 #   kafka.sh brokers [--dir DIR]                        prints 127.0.0.1:PORT
-#   kafka.sh topic create NAME --partitions N [--config key=value]...
+#   kafka.sh topic create NAME --partitions N [--replication N] [--config key=value]...
 #   kafka.sh topic delete NAME | topic alter NAME [--partitions N] [--config key=value]...
 #   kafka.sh delete-records NAME PARTITION:OFFSET...    raises the log start (OFFSET -1: to the end)
 # DIR defaults to build/kafka/node, or $KAFKA_DIR. --port 0 picks a free port. Every command but install takes --dir.
+# A node is broker and controller. It is alone unless told of others, each in a folder of its own:
+#   kafka.sh cluster-id                                 prints a new id, the same for all nodes
+#   kafka.sh start --node-id N --voters 1@127.0.0.1:P1,2@127.0.0.1:P2,... --cluster-id ID [--no-wait] ...
+# Px are the controllers' ports. A node is not ready before most of them run: --no-wait returns at once, `ready` waits.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -49,26 +53,35 @@ wait_gone() { # pid, tenths of a second
     return 1
 }
 
-# The controller's port is picked anew at each start: a static quorum stores only ids.
+# A lone node picks its controller's port anew at each start: a static quorum stores only ids.
 write_properties() {
-    local controller_port
-    controller_port=$("$python" "$here/topics.py" free-port)
+    local quorum replicas=1 in_sync=1
+    if [ -s "$dir/quorum" ]; then
+        read -r node_id quorum <"$dir/quorum"
+        replicas=$(($(tr -cd , <<<"$quorum" | wc -c) + 1)) in_sync=$((replicas / 2 + 1))
+    else
+        node_id=1 quorum=1@127.0.0.1:$("$python" "$here/topics.py" free-port)
+    fi
+    local controller
+    controller=$(tr , '\n' <<<"$quorum" | sed -n "s/^$node_id@//p")
+    [ -n "$controller" ] || die "node $node_id is not among the voters: $quorum"
     cat >"$dir/server.properties" <<END
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:$controller_port
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller_port
+node.id=$node_id
+controller.quorum.voters=$quorum
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://$controller
 advertised.listeners=PLAINTEXT://127.0.0.1:$port
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs=$dir/data
 auto.create.topics.enable=false
 num.partitions=1
-default.replication.factor=1
-offsets.topic.replication.factor=1
+default.replication.factor=$replicas
+min.insync.replicas=$in_sync
+offsets.topic.replication.factor=$replicas
 offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor=$replicas
+transaction.state.log.min.isr=$in_sync
 transaction.state.log.num.partitions=4
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
@@ -105,13 +118,14 @@ start() {
     [ -n "$port" ] || port=$(cat "$dir/port" 2>/dev/null || echo 19092)
     [ "$port" != 0 ] || port=$("$python" "$here/topics.py" free-port)
     echo "$port" >"$dir/port"
+    [ -z "$voters" ] || echo "$node_id $voters" >"$dir/quorum"
     [ ${#overrides[@]} = 0 ] || printf '%s\n' "${overrides[@]}" >>"$dir/overrides"
     write_properties
     local java=("${JAVA_HOME:+$JAVA_HOME/bin/}java" "${java_options[@]}" -cp "$lib/*"
         "-Dlog4j2.configurationFile=$dir/log4j2.properties" "-Dtopk.log=$dir/broker.log")
     if [ ! -f "$dir/data/meta.properties" ]; then
         "${java[@]}" kafka.tools.StorageTool format -c "$dir/server.properties" \
-            -t "$("$python" "$here/topics.py" cluster-id)" >"$dir/format.log" 2>&1 || {
+            -t "${cluster_id:-$(new_cluster_id)}" >"$dir/format.log" 2>&1 || {
             cat "$dir/format.log" >&2
             die "formatting $dir/data failed"
         }
@@ -122,12 +136,15 @@ start() {
     setsid sh -c 'echo $$ >"$0" && exec "$@"' "$dir/pid" "${java[@]}" kafka.Kafka "$dir/server.properties" \
         </dev/null >"$dir/stdout.log" 2>&1 9>&- &
     "$python" "$here/topics.py" written "$dir/pid"
+    [ -z "$no_wait" ] || return 0
     ready || {
         tail -n 20 "$dir/stdout.log" "$dir/broker.log" >&2 || true
         kill_broker
         die "the broker did not become ready"
     }
 }
+
+new_cluster_id() { "$python" "$here/topics.py" cluster-id; }
 
 ready() {
     local pid
@@ -158,13 +175,17 @@ stop() {
 command=${1:-}
 [ -n "$command" ] || usage
 shift
-dir=${KAFKA_DIR:-$build/kafka/node} port='' timeout=60 overrides=() rest=()
+dir=${KAFKA_DIR:-$build/kafka/node} port='' timeout=60 overrides=() rest=() node_id=1 voters='' cluster_id='' no_wait=''
 while [ $# -gt 0 ]; do
     case $1 in
         --dir) dir=${2:?} && shift 2 ;;
         --port) port=${2:?} && shift 2 ;;
         --timeout) timeout=${2:?} && shift 2 ;;
         --set) overrides+=("${2:?}") && shift 2 ;;
+        --node-id) node_id=${2:?} && shift 2 ;;
+        --voters) voters=${2:?} && shift 2 ;;
+        --cluster-id) cluster_id=${2:?} && shift 2 ;;
+        --no-wait) no_wait=1 && shift ;;
         *) rest+=("$1") && shift ;;
     esac
 done
@@ -178,6 +199,7 @@ case $command in
     kill) kill_broker ;;
     ready) ready ;;
     brokers) brokers ;;
+    cluster-id) new_cluster_id ;;
     topic | delete-records) exec "$python" "$here/topics.py" --brokers "$(brokers)" "$command" "${rest[@]}" ;;
     *) usage ;;
 esac

@@ -93,7 +93,7 @@ def create(client, args):
     from confluent_kafka.admin import NewTopic
 
     config = dict(entry.split("=", 1) for entry in args.config)
-    finish(client.create_topics([NewTopic(args.name, args.partitions or 1, 1, config=config)]))
+    finish(client.create_topics([NewTopic(args.name, args.partitions or 1, args.replication, config=config)]))
     until(lambda: partitions_of(client, args.name) == (args.partitions or 1), METADATA_LIMIT_SECONDS, "topic not visible")
 
 
@@ -124,7 +124,7 @@ def kafka_string(text):
 
 
 def delete_records(brokers, name, ranges):
-    """One DeleteRecords request; every partition has its leader on the one node."""
+    """One DeleteRecords request; for a lone node, which leads every partition."""
     wanted = [tuple(int(part) for part in entry.split(":")) for entry in ranges]
     body = struct.pack(">i", 1) + kafka_string(name) + struct.pack(">i", len(wanted))
     body += b"".join(struct.pack(">iq", partition, offset) for partition, offset in wanted)
@@ -160,6 +160,7 @@ def parse():
     topic.add_argument("action", choices=["create", "delete", "alter"])
     topic.add_argument("name")
     topic.add_argument("--partitions", type=int)
+    topic.add_argument("--replication", type=int, default=1)
     topic.add_argument("--config", action="append", default=[], metavar="KEY=VALUE")
     records = commands.add_parser("delete-records")
     records.add_argument("name")

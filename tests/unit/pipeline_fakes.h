@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <deque>
 #include <map>
 #include <mutex>
@@ -29,7 +30,7 @@ class FakeClock final : public Clock {
     void advance(std::int64_t ms) { elapsed_ += ms; }
 
   private:
-    std::int64_t elapsed_ = 0;
+    std::atomic<std::int64_t> elapsed_ = 0;  // workers of threaded tests read it too
 };
 
 /// Decides which call fails: the nth, or each with a probability; before its effect, or after it (outcome unknown).
@@ -70,12 +71,15 @@ struct FakeRecord {
     std::string video;  // empty: dead
     std::int64_t hour = 0;
     std::int64_t views = 0;
+    std::int64_t time = 0;
 };
 
 struct FakeLog {
     std::vector<std::deque<std::optional<FakeRecord>>> partitions;  // an empty offset delivers nothing: a marker
     std::vector<std::int64_t> starts;
     std::string cluster = "cluster-a";
+    bool answers = true;                     // off: no broker proves an end any more
+    std::optional<std::int64_t> open_since;  // a transaction is open from this offset of partition 0 on
 
     explicit FakeLog(std::size_t count) : partitions(count), starts(count, 0) {}
     std::int64_t end(Partition p) const { return static_cast<std::int64_t>(at(p).size()); }
@@ -83,19 +87,24 @@ struct FakeLog {
     std::deque<std::optional<FakeRecord>>& at(Partition p) { return partitions[static_cast<std::size_t>(raw(p))]; }
 
     void event(int partition, const std::string& video, std::int64_t time, std::int64_t views = 1) {
+        event_at(partition, video, time, time, views);
+    }
+    /// Its record's timestamp is another one than the event's.
+    void event_at(int partition, const std::string& video, std::int64_t time, std::int64_t timestamp, std::int64_t views = 1) {
         at(Partition{partition})
             .push_back(FakeRecord{
-                time, R"({"video_id":")" + video + R"(","ts":)" + std::to_string(time) + R"(,"views":)" + std::to_string(views) + "}",
-                video.starts_with("poison") ? "" : video, time / kHourMs * kHourMs, views});
+                timestamp, R"({"video_id":")" + video + R"(","ts":)" + std::to_string(time) + R"(,"views":)" + std::to_string(views) + "}",
+                video.starts_with("poison") ? "" : video, time / kHourMs * kHourMs, views, time});
     }
-    void junk(int partition) { at(Partition{partition}).push_back(FakeRecord{kNoon, "{junk", "", 0, 0}); }
+    void junk(int partition) { at(Partition{partition}).push_back(FakeRecord{kNoon + 2 * kHourMs, "{junk", "", 0, 0, 0}); }
     void marker(int partition) { at(Partition{partition}).push_back(std::nullopt); }
 };
 
 /// Delivers the log to one member. Tests push rebalance events; started partitions are read in a random order.
 class FakeSource final : public Source {
   public:
-    FakeSource(FakeLog& log, Faults& faults, unsigned seed) : log_(log), faults_(faults), random_(seed) {}
+    FakeSource(FakeLog& log, Faults& faults, const Clock& clock, unsigned seed)
+        : log_(log), faults_(faults), clock_(clock), random_(seed) {}
 
     void push(SourceEvent event) { events_.push_back(std::move(event)); }
     bool acknowledged(Partition p) const { return !awaited_.contains(p); }
@@ -146,6 +155,11 @@ class FakeSource final : public Source {
     }
     void commit_hint(const std::vector<StartAt>&) override {}
     std::optional<Offset> known_end(Partition p) const override { return Offset{log_.end(p)}; }
+    std::optional<ConfirmedEnd> confirmed_end(Partition p) const override {
+        if (log_.answers && readable_end(p) == log_.end(p)) confirmed_[p] = {Offset{log_.end(p)}, clock_.monotonic()};
+        const auto found = confirmed_.find(p);
+        return found == confirmed_.end() || !cursors_.contains(p) ? std::nullopt : std::optional(found->second);
+    }
 
   private:
     struct Cursor {
@@ -162,7 +176,7 @@ class FakeSource final : public Source {
         if (redelivery > 0 && cursor.next > cursor.start && std::bernoulli_distribution(redelivery)(random_)) {
             cursor.next = cursor.start;  // as after a pause and resume
         }
-        while (raw(cursor.next) < log_.end(p)) {
+        while (raw(cursor.next) < readable_end(p)) {
             const auto& entry = log_.at(p)[static_cast<std::size_t>(raw(cursor.next))];
             const Offset offset = cursor.next;
             cursor.next = next(cursor.next);
@@ -174,12 +188,18 @@ class FakeSource final : public Source {
         return EndOfPartition{p, cursor.next};
     }
 
+    std::int64_t readable_end(Partition p) const {
+        return p == Partition{0} ? std::min(log_.open_since.value_or(log_.end(p)), log_.end(p)) : log_.end(p);
+    }
+
     FakeLog& log_;
     Faults& faults_;
+    const Clock& clock_;
     std::mt19937 random_;
     std::deque<SourceEvent> events_;
     std::map<Partition, Cursor> cursors_;
     std::set<Partition> awaited_;
+    mutable std::map<Partition, ConfirmedEnd> confirmed_;
 };
 
 /// claim and flush as ingest-protocol says, for one counter and one topic.
@@ -192,6 +212,8 @@ class FakeDatabase {
         std::string member;
         int session = 0;
         std::optional<Fingerprint> last;
+        std::optional<Millis> watermark;
+        bool clock_advanced = false;
         std::int64_t counted = 0, late = 0, dead = 0, skipped = 0;
     };
 
@@ -200,12 +222,30 @@ class FakeDatabase {
     std::string cluster;
     std::map<Partition, Row> rows;
     Sums sums;  // counted and late together: what every replay must reproduce
+    Sums hours, late;
     std::map<std::pair<Partition, Offset>, std::string> dead;
     std::optional<Millis> sealed;
+    std::chrono::milliseconds lateness{0}, idle_timeout{std::chrono::hours(1000)};
+    int idle_advances = 0;
     std::set<int> sessions;
     int next_session = 1;
     int flushes = 0;
     std::vector<std::string> violations;
+
+    explicit FakeDatabase(const Clock& c) : clock(c) {}
+    const Clock& clock;
+
+    /// What topk.seal does: the frontier moves to the last hour bound at or before the least watermark minus the lateness.
+    void seal(std::size_t partition_count) {
+        const std::lock_guard lock(mutex);
+        std::optional<Millis> least;
+        for (const auto& [p, row] : rows) {
+            if (!row.watermark) return;
+            least = std::min(least.value_or(*row.watermark), *row.watermark);
+        }
+        if (!least || rows.size() < partition_count) return;
+        sealed = std::max(sealed, std::optional(Millis{(raw(*least) - lateness.count()) / kHourMs * kHourMs}));
+    }
 
     void restart() {
         const std::lock_guard lock(mutex);
@@ -251,8 +291,8 @@ class FakeSink final : public Sink {
     tl::expected<ClaimResult, SinkError> claim(const ClaimRequest& request) override {
         return guarded<ClaimResult>([&] { return do_claim(request); });
     }
-    tl::expected<std::optional<Millis>, SinkError> flush(const Batch& batch) override {
-        return guarded<std::optional<Millis>>([&] { return do_flush(batch); });
+    tl::expected<FlushResult, SinkError> flush(const Batch& batch) override {
+        return guarded<FlushResult>([&] { return do_flush(batch); });
     }
     tl::expected<std::vector<Hour>, SinkError> hours(Millis since, Millis until) override {
         return guarded<std::vector<Hour>>([&]() -> tl::expected<std::vector<Hour>, SinkError> {
@@ -290,7 +330,8 @@ class FakeSink final : public Sink {
         return result;
     }
     tl::expected<ClaimResult, SinkError> do_claim(const ClaimRequest& request);
-    tl::expected<std::optional<Millis>, SinkError> do_flush(const Batch& batch);
+    tl::expected<FlushResult, SinkError> do_flush(const Batch& batch);
+    void advance(FakeDatabase::Row& row, const PartitionProgress& part);
 
     FakeDatabase& database_;
     Faults& faults_;
@@ -304,7 +345,9 @@ inline tl::expected<ClaimResult, SinkError> FakeSink::do_claim(const ClaimReques
         return tl::unexpected(SinkError{SinkErrorKind::kOtherCluster, "55000", "belongs to another cluster"});
     }
     database_.cluster = request.topic.cluster_id;
-    ClaimResult result{{}, database_.sealed, {std::chrono::hours(240), std::chrono::minutes(5)}};
+    const CounterLimits limits{std::chrono::hours(240), std::chrono::minutes(5), database_.lateness, database_.idle_timeout};
+    ClaimResult result{{}, database_.sealed, limits, database_.clock.wall()};
+    for (int i = 0; i < request.topic.partition_count; ++i) database_.rows[Partition{i}];
     for (std::size_t i = 0; i < request.partitions.size(); ++i) {
         FakeDatabase::Row& row = database_.rows[request.partitions[i]];
         ClaimedPartition one{request.partitions[i], ClaimStatus::kOk, 0, {}, std::nullopt, std::nullopt};
@@ -326,12 +369,23 @@ inline tl::expected<ClaimResult, SinkError> FakeSink::do_claim(const ClaimReques
         one.epoch = row.epoch;
         one.next_offset = *row.next;
         one.last = row.last;
+        one.watermark = row.watermark;
         result.partitions.push_back(one);
     }
     return result;
 }
 
-inline tl::expected<std::optional<Millis>, SinkError> FakeSink::do_flush(const Batch& batch) {
+inline void FakeSink::advance(FakeDatabase::Row& row, const PartitionProgress& part) {
+    if (part.from == part.to && part.watermark) {
+        ++database_.idle_advances;
+        const Millis bound{raw(database_.clock.wall()) - database_.idle_timeout.count()};
+        if (*part.watermark > bound) database_.violations.push_back("an idle advance is ahead of the database's clock");
+        row.clock_advanced = row.clock_advanced || row.watermark < part.watermark;
+    }
+    row.watermark = std::max(row.watermark, part.watermark);
+}
+
+inline tl::expected<FlushResult, SinkError> FakeSink::do_flush(const Batch& batch) {
     const auto deltas = parse_deltas(batch.deltas().encode());
     std::int64_t late = 0, dead = 0, late_records = 0;
     for (const auto& [p, part] : batch.partitions()) {
@@ -361,11 +415,16 @@ inline tl::expected<std::optional<Millis>, SinkError> FakeSink::do_flush(const B
         if (poison(cell.video_id)) return tl::unexpected(SinkError{SinkErrorKind::kData, "22P05", "bad content"});
     }
     for (const auto& [key, views] : *deltas) database_.sums[key] += views;
-    for (const Cell& cell : late_cells) database_.sums[{raw(cell.hour_start), std::string(cell.video_id)}] += cell.views;
+    for (const auto& [key, views] : *deltas) database_.hours[key] += views;
+    for (const Cell& cell : late_cells) {
+        database_.sums[{raw(cell.hour_start), std::string(cell.video_id)}] += cell.views;
+        database_.late[{raw(cell.hour_start), std::string(cell.video_id)}] += cell.views;
+    }
     for (const DeadLetter& letter : batch.dead()) database_.dead[{letter.partition, letter.offset}] = letter.reason;
     for (const auto& [p, part] : batch.partitions()) {
         FakeDatabase::Row& row = database_.rows[p];
         row.next = part.to;
+        advance(row, part);
         if (part.last) row.last = part.last;
         row.counted += part.counted;
         row.late += part.late;
@@ -373,7 +432,25 @@ inline tl::expected<std::optional<Millis>, SinkError> FakeSink::do_flush(const B
         row.skipped += part.skipped;
     }
     ++database_.flushes;
-    return database_.sealed;
+    return FlushResult{database_.sealed, database_.clock.wall()};
+}
+
+/// The naive model of the split: partition by partition in record order, by the watermarks of the records alone.
+struct Split {
+    Sums hours, late;
+};
+inline Split expected_split(const FakeLog& log, std::chrono::milliseconds lateness) {
+    Split split;
+    for (const auto& partition : log.partitions) {
+        std::int64_t watermark = INT64_MIN;
+        for (const auto& entry : partition) {
+            if (!entry || entry->video.empty()) continue;
+            const bool late = entry->hour + kHourMs + lateness.count() <= watermark;
+            (late ? split.late : split.hours)[{entry->hour, entry->video}] += entry->views;
+            watermark = std::max(watermark, std::min(entry->time, entry->timestamp));
+        }
+    }
+    return split;
 }
 
 /// The naive model: the whole log, once.

@@ -43,11 +43,11 @@ class PipelineTest : public testing::Test {
     FakeDatabase::Row& row(Partition p) { return database.rows[p]; }
 
     FakeLog log{2};
-    FakeDatabase database;
     Faults faults;
     FakeClock clock;
+    FakeDatabase database{clock};
     FakeSink sink{database, faults, "me"};
-    FakeSource source{log, faults, 1};
+    FakeSource source{log, faults, clock, 1};
     std::unique_ptr<SinkWorker> worker;
     std::unique_ptr<Pipeline> pipeline;
 };

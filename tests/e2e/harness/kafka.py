@@ -9,12 +9,13 @@ import subprocess
 import threading
 import time
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from . import settings
 from .wait import wait_until
 
 HOUR_MS = 3_600_000
+LEADERLESS = (KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError._TRANSPORT, KafkaError._TIMED_OUT)
 
 
 class Broker:
@@ -48,7 +49,7 @@ class Broker:
 
     def add_partitions(self, name, total):
         self._script("topic", "alter", name, "--partitions", str(total))
-        return Topic(self, name, total)
+        return Topic(self, name, total, grown=True)
 
     def delete_records(self, name, offsets):
         """Retention's effect at once: the log of each partition then starts at its offset in `offsets`."""
@@ -56,14 +57,13 @@ class Broker:
 
 
 class Topic:
-    def __init__(self, broker, name, partitions):
-        self.broker, self.name, self.partitions = broker, name, partitions
+    def __init__(self, broker, name, partitions, grown=False):
+        self.broker, self.name, self.partitions, self.grown = broker, name, partitions, grown
 
     def _watermarks(self):
         consumer = Consumer({"bootstrap.servers": self.broker.address, "group.id": "e2e-watermarks", "log_level": 0})
         try:
-            return {partition: consumer.get_watermark_offsets(TopicPartition(self.name, partition), timeout=20)
-                    for partition in range(self.partitions)}
+            return {partition: watermark_offsets(consumer, self.name, partition) for partition in range(self.partitions)}
         finally:
             consumer.close()
 
@@ -81,6 +81,18 @@ class Topic:
         with self.producer() as producer:
             for record in records:
                 producer.send(record)
+
+
+def watermark_offsets(consumer, topic, partition, limit=40):
+    """(start, end) of a partition; waits for a leader while it has none."""
+    deadline = time.monotonic() + limit
+    while True:
+        try:
+            return consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=20)
+        except KafkaException as error:
+            if not error.args[0].retriable() and error.args[0].code() not in LEADERLESS or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 class RecordProducer:
@@ -142,10 +154,13 @@ def events(count, seed, videos=500, hours=6):
 
 
 class SteadyProducer:
-    """A thread that keeps every partition supplied at `rate` records a second, until stop()."""
+    """A thread that keeps every partition supplied at `rate` records a second, until stop(); then `sent` says how many.
+    `source` yields the events, as dictionaries."""
 
-    def __init__(self, topic, seed, rate=2000, malformed=0.0):
+    def __init__(self, topic, seed, rate=2000, malformed=0.0, source=None):
         self.topic, self.seed, self.rate, self.malformed = topic, seed, rate, malformed
+        self.source = source or events(2**62, seed)
+        self.sent = 0
         self._stop, self.error = threading.Event(), None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -154,12 +169,13 @@ class SteadyProducer:
         try:
             rng = random.Random(self.seed)
             with self.topic.producer() as producer:
-                source, started = events(2**62, self.seed), time.monotonic()
+                started = time.monotonic()
                 while not self._stop.wait(0.02):
                     while producer.sent < (time.monotonic() - started) * self.rate:
-                        event, partition = next(source), producer.sent % self.topic.partitions
+                        event, partition = next(self.source), producer.sent % self.topic.partitions
                         value = b"{broken" if rng.random() < self.malformed else json.dumps(event).encode()
                         producer.send((partition, value, event["video_id"].encode(), None))
+            self.sent = producer.sent
         except Exception as error:  # handed to the test by stop()
             self.error = error
 

@@ -1,0 +1,69 @@
+"""Three brokers, three replicas, acks=all: leaders are killed while two members ingest and a transactional producer writes,
+commits and aborts. Nothing acknowledged is lost, nothing aborted counts, and the skipped offsets are accounted for."""
+import random
+
+import pytest
+from harness import broker_cluster, kafka, members, recount, settings, transactions
+from harness.wait import wait_until
+
+PARTITIONS = 6
+# A leader is away for seconds; a member that hears from no coordinator meanwhile must not lose its partitions at once.
+TIMEOUTS = ("session.timeout.ms=6000", "heartbeat.interval.ms=1000")
+
+
+@pytest.fixture(scope="module")
+def three_brokers(run_directory):
+    cluster = broker_cluster.BrokerCluster(run_directory / "brokers")
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.kill_all()
+
+
+@pytest.fixture
+def broker(three_brokers):
+    """In place of the session's single one, for `topic`, `launcher` and all others."""
+    return three_brokers
+
+
+def kill_a_leader(rng, topic):
+    """The leader of a random partition dies, another takes over, the dead one comes back and catches up."""
+    partition = rng.randrange(topic.partitions)
+    victim = wait_until(lambda: max(topic.broker.leaders(topic)[partition], 0), 30, f"a leader of partition {partition}")
+    topic.broker.kill(victim)
+    wait_until(lambda: topic.broker.leaders(topic)[partition] not in (victim, -1), 40, f"another leader than {victim}", every=0.2)
+    return victim
+
+
+def wait_for_progress(topic, database, limit):
+    """Records were written and flushed to every partition since now: the cluster works with what it has."""
+    since = topic.ends()
+    wait_until(lambda: all(offset >= since[partition] + 20 for partition, offset in database.next_offsets(topic.name).items()),
+               limit, f"flushes beyond {since}", every=0.2)
+
+
+def test_leaders_die_under_transactions(database, broker, launcher, test_name):
+    rng = random.Random(settings.SEED)
+    topic = broker.create_topic(test_name, PARTITIONS)
+    both = [launcher.ingest(database, topic, name=name, kafka=TIMEOUTS) for name in ("alpha", "beta")]
+    with transactions.TransactionalProducer(topic, settings.SEED, f"{topic.name}-writer") as writer, \
+            kafka.SteadyProducer(topic, settings.SEED + 1, rate=300, malformed=0.02) as steady:
+        members.wait_for_all_moving(database, topic, {}, 60)
+        for _ in range(settings.LEADER_KILLS):
+            victim = kill_a_leader(rng, topic)
+            wait_for_progress(topic, database, 60)
+            broker.restart(victim)
+            broker.wait_in_sync(topic, 60)
+        wait_for_progress(topic, database, 60)
+    database.wait_for_offsets(topic.name, topic.ends(), 60)
+    assert [process.terminate() for process in both] == [0, 0]
+    found = recount.assert_equal(database, topic)
+    # What the producers know of their own records
+    written, dead = sum(found.delivered.values()), len(found.dead)
+    assert writer.committed + steady.sent <= written <= writer.committed + writer.unknown + steady.sent
+    assert writer.committed > 0 and writer.aborted > 0 and dead > 0
+    skipped = sum(row["skipped"] for row in database.progress(topic.name).values())
+    assert skipped > writer.aborted, "a marker for every transaction and partition, besides the aborted records"
+    verified = launcher.verify(database, topic)
+    assert verified.exit_code == 0, verified.log_text()

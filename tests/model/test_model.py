@@ -1,0 +1,49 @@
+"""Random schedules of streams, consumers, seals, corrections and crashes in several zones, against the naive model."""
+from collections import Counter
+from datetime import datetime, timedelta, timezone
+
+import pytest
+import settings
+from conftest import COUNTED
+from harness.zone_hours import ms_of
+from schedule import Schedule
+
+# Where a schedule begins: a day before the clock changes or a month ends (UTC)
+STARTS = {
+    "berlin spring": ("Europe/Berlin", "2024-03-30T05:00"),
+    "berlin autumn": ("Europe/Berlin", "2024-10-26T06:00"),
+    "st_johns spring": ("America/St_Johns", "2024-03-09T12:00"),
+    "st_johns autumn": ("America/St_Johns", "2024-11-02T12:00"),
+    "lord_howe spring": ("Australia/Lord_Howe", "2024-10-05T00:00"),
+    "lord_howe autumn": ("Australia/Lord_Howe", "2024-04-06T00:00"),
+    "kathmandu": ("Asia/Kathmandu", "2024-02-28T20:00"),
+    "kolkata": ("Asia/Kolkata", "2024-04-29T20:00"),
+    "utc": ("UTC", "2023-12-31T02:00"),
+}
+TOTAL = Counter()
+
+
+@pytest.mark.parametrize("turn", range(settings.ROUNDS))
+@pytest.mark.parametrize("name", STARTS)
+def test_schedule(name, turn, database, steps_log):
+    zone, start = STARTS[name]
+    seed = settings.SEED + 1000 * turn + list(STARTS).index(name)
+    begin = ms_of(datetime.fromisoformat(start).replace(tzinfo=timezone.utc))
+    schedule = Schedule(seed, database, zone, begin, steps_log.append)
+    schedule.run(settings.STEPS)
+    span = timedelta(milliseconds=schedule.now - begin)
+    COUNTED.append(f"{name}, seed {seed}: {schedule.compare.checks} comparisons, {schedule.compare.lists} lists, {schedule.compare.sealed_rows} sealed rows, {span} of stream time, "
+                   f"{sum(row.books['counted'] + row.books['late'] for row in schedule.model.rows.values())} records, "
+                   f"{dict(schedule.sqlstates)}")
+    for part in (schedule.done, schedule.sqlstates, schedule.model.seen):
+        TOTAL.update(part)
+
+
+def test_everything_happened():
+    """After the schedules: what a run without would not have shown anything about."""
+    missing = [what for what in (
+        "TK001", "TK002", "22003", "22023", "restart", "answer_lost", "never_committed", "start_backfill", "add_partition", "crash",
+        "left its session open", "reset back", "reset forward", "hold", "advanced by the clock", "frontier moved", "late for an open hour",
+        "late for a sealed hour", "late for a sealed day", "open hour corrected", "sealed hour corrected") if not TOTAL[what]]
+    COUNTED.append(f"all schedules: {dict(TOTAL)}")
+    assert not missing, f"never happened: {missing}"
