@@ -142,6 +142,30 @@ COMMENT ON COLUMN topk.hour_book_data.late_views IS 'views too late for the hour
 COMMENT ON COLUMN topk.hour_book_data.late_in_day IS 'those of the late views that the hour''s day still took';
 COMMENT ON COLUMN topk.hour_book_data.late_in_month IS 'those of the late views that the hour''s month still took';
 
+CREATE TABLE topk.correction_data (
+    counter text COLLATE "C" NOT NULL,
+    hour_start timestamptz NOT NULL,
+    video_id text COLLATE "C" NOT NULL,
+    delta bigint NOT NULL CHECK (delta <> 0),
+    views_after bigint NOT NULL CHECK (views_after >= 0),
+    reason text NOT NULL,
+    corrected_by text NOT NULL,
+    corrected_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX correction_data_counter_idx ON topk.correction_data (counter, hour_start, video_id);
+COMMENT ON TABLE topk.correction_data IS 'what topk.correct changed; read it through topk.correction';
+COMMENT ON COLUMN topk.correction_data.views_after IS 'the video''s views in the hour afterwards; 0: the row was deleted';
+COMMENT ON INDEX topk.correction_data_counter_idx IS 'the corrections of an hour by video';
+
+CREATE TABLE topk.window_revision_data (
+    counter text COLLATE "C" NOT NULL,
+    span text COLLATE "C" NOT NULL CHECK (span IN ('hour','day','month')),
+    window_start timestamptz NOT NULL,
+    revision int NOT NULL CHECK (revision > 0),
+    PRIMARY KEY (counter, span, window_start)
+);
+COMMENT ON TABLE topk.window_revision_data IS 'how often a window was corrected; 0 without a row';
+
 CREATE TABLE topk.hour_map (
     counter text COLLATE "C" NOT NULL,
     hour_start timestamptz NOT NULL,
@@ -167,6 +191,8 @@ BEGIN
     PERFORM pg_extension_config_dump('topk.dead_letter_data', 'WHERE ' || of_whole);
     PERFORM pg_extension_config_dump('topk.late_views_data', 'WHERE ' || of_whole);
     PERFORM pg_extension_config_dump('topk.hour_book_data', 'WHERE ' || of_whole);
+    PERFORM pg_extension_config_dump('topk.correction_data', 'WHERE ' || of_whole);
+    PERFORM pg_extension_config_dump('topk.window_revision_data', 'WHERE ' || of_whole);
     PERFORM pg_extension_config_dump('topk.hour_map', 'WHERE ' || of_whole);
 END
 $dump$;
@@ -203,13 +229,17 @@ CREATE VIEW topk.hour_book WITH (security_barrier) AS
     SELECT b.* FROM topk.hour_book_data b JOIN topk.counter c ON c.name = b.counter;
 COMMENT ON VIEW topk.hour_book IS 'what flushes brought, by hour: views, late views, and what of these day and month still took';
 
+CREATE VIEW topk.correction WITH (security_barrier) AS
+    SELECT k.* FROM topk.correction_data k JOIN topk.counter c ON c.name = k.counter;
+COMMENT ON VIEW topk.correction IS 'what topk.correct changed, why and by whom';
+
 CREATE VIEW topk.access WITH (security_barrier) AS
     SELECT a.* FROM topk.access_data a
     WHERE pg_has_role(a.role, 'USAGE') OR EXISTS (SELECT FROM topk.counter c WHERE c.name = a.counter);
 COMMENT ON VIEW topk.access IS 'who was given which privilege by topk.grant_access';
 
 GRANT SELECT ON topk.counter, topk.kafka_progress, topk.progress_history, topk.dead_letter, topk.late_views, topk.access TO PUBLIC;
-GRANT SELECT ON topk.hour_book TO PUBLIC;
+GRANT SELECT ON topk.hour_book, topk.correction TO PUBLIC;
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- What a consumer calls. search_path is pinned because these functions act as the owners of the tables.
@@ -373,6 +403,11 @@ CREATE FUNCTION topk.status(counter text DEFAULT 'video_views')
     AS 'MODULE_PATHNAME', 'topk_status' LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED ROWS 16
     SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION topk.status IS 'one row a partition: its owner, whether that session still lives, offsets, books, watermark and last flush';
+
+CREATE FUNCTION topk.correct(counter text, hour timestamptz, video_id text, delta bigint, reason text) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'topk_correct' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.correct IS 'adds delta, which may be negative, to a video''s views in an open or sealed hour, on the record; returns the views afterwards; for the counter''s owner and admins';
 
 CREATE FUNCTION topk.version() RETURNS text
     AS 'MODULE_PATHNAME', 'topk_version' LANGUAGE C STABLE PARALLEL SAFE;

@@ -32,8 +32,6 @@ TimestampTz instant_argument(FunctionCallInfo fcinfo, int index, const char* nam
 }
 
 DeltaSummary check_deltas(Bytes deltas) {
-    constexpr std::int64_t kFirstMs = -62135596800000;  // 0001-01-01 UTC
-    constexpr std::int64_t kEndMs = 253402300800000;    // 10000-01-01 UTC
     DeltaReader reader(deltas);
     DeltaSummary summary = {};
     DeltaHour hour;

@@ -9,6 +9,9 @@ namespace topk {
 constexpr std::int64_t kUnixEpochOffsetSeconds = (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * std::int64_t{SECS_PER_DAY};
 /// To be added to instants of the years 1 to 9999 only: at the end of the range of timestamptz it overflows.
 constexpr std::int64_t kUnixEpochOffsetMicros = kUnixEpochOffsetSeconds * USECS_PER_SEC;
+/// The years 1 to 9999, in milliseconds since 1970-01-01 UTC: hours of others are refused.
+constexpr std::int64_t kFirstMs = -62135596800000;
+constexpr std::int64_t kEndMs = 253402300800000;
 
 /// Raises 22023 if the argument is NULL.
 void require_argument(FunctionCallInfo fcinfo, int index, const char* name);
@@ -33,7 +36,7 @@ DeltaSummary check_deltas(Bytes deltas);
 /// Raises 22023 unless the database's encoding is UTF8: video ids are stored as they come.
 void require_utf8_database();
 
-/// Raises 25001 outside READ COMMITTED: every statement of claim and flush must see what was committed before it.
+/// Raises 25001 outside READ COMMITTED: every statement of claim, flush and correct must see what was committed before it.
 void require_read_committed(const char* function);
 
 }  // namespace topk

@@ -81,6 +81,15 @@ Counter find_counter(const char* name, Snapshot snapshot) {
     return counter;
 }
 
+bool has_policies(Oid table, Oid user) {
+    return check_enable_rls(table, user, true) == RLS_ENABLED;
+}
+
+bool has_policies(const Counter& counter, Oid user) {
+    return has_policies(counter.hour_table, user) || has_policies(counter.late_table, user) ||
+           std::any_of(std::begin(counter.rollups), std::end(counter.rollups), [&](Oid table) { return has_policies(table, user); });
+}
+
 void refuse_dropped(const Counter& counter) {
     ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("a table of counter \"%s\" was dropped", counter.name),
                     errhint("Remove what is left of the counter with topk.drop_counter.")));

@@ -31,6 +31,11 @@ Oid extension_owner();
 /// The owner of a relation; InvalidOid if there is none.
 Oid relation_owner(Oid relation);
 
+/// True if row-level security on the table applies to the role.
+bool has_policies(Oid table, Oid user);
+/// The same for any of the counter's tables.
+bool has_policies(const Counter& counter, Oid user);
+
 /// Raises 55000: a table was dropped behind the registry's back.
 [[noreturn]] void refuse_dropped(const Counter& counter);
 

@@ -31,11 +31,13 @@ Statement lock_counter_statement = {"SELECT FROM topk.counter_data WHERE name = 
 Statement lock_all_progress_statement = {"SELECT FROM topk.kafka_progress_data WHERE counter = $1 ORDER BY topic, partition FOR UPDATE"};
 
 Statement forget_statements[] = {
-    {"DELETE FROM topk.kafka_progress_data WHERE counter = $1"},
+    {"DELETE FROM topk.kafka_progress_data WHERE counter = $1"},  // every table with rows of counters but the registry
     {"DELETE FROM topk.progress_history_data WHERE counter = $1"},
     {"DELETE FROM topk.dead_letter_data WHERE counter = $1"},
     {"DELETE FROM topk.late_views_data WHERE counter = $1"},
     {"DELETE FROM topk.hour_book_data WHERE counter = $1"},
+    {"DELETE FROM topk.correction_data WHERE counter = $1"},
+    {"DELETE FROM topk.window_revision_data WHERE counter = $1"},
     {"DELETE FROM topk.hour_map WHERE counter = $1"},
     {"DELETE FROM topk.access_data WHERE counter = $1"},
 };

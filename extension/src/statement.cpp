@@ -5,6 +5,23 @@ namespace topk {
 
 namespace {
 
+/// The arguments as SPI takes them.
+struct Parameters {
+    std::array<Oid, kMaxArguments> types = {};
+    std::array<Datum, kMaxArguments> values = {};
+    std::array<char, kMaxArguments> nulls = {};
+    std::size_t count = 0;
+
+    explicit Parameters(std::initializer_list<Argument> arguments) {
+        Assert(arguments.size() <= kMaxArguments);
+        for (const Argument& argument : arguments) {
+            types[count] = argument.type;
+            values[count] = argument.value;
+            nulls[count++] = argument.is_null ? 'n' : ' ';
+        }
+    }
+};
+
 void prepare(Statement& statement, std::size_t count, std::array<Oid, kMaxArguments>& types) {
     SPIPlanPtr plan = SPI_prepare_cursor(statement.sql, static_cast<int>(count), types.data(), statement.cursor_options);
     if (plan == nullptr) elog(ERROR, "could not prepare \"%s\": %s", statement.sql, SPI_result_code_string(SPI_result));
@@ -17,22 +34,23 @@ void prepare(Statement& statement, std::size_t count, std::array<Oid, kMaxArgume
 }  // namespace
 
 std::uint64_t run(Statement& statement, std::initializer_list<Argument> arguments, Snapshot snapshot) {
-    Assert(arguments.size() <= kMaxArguments);
-    std::array<Oid, kMaxArguments> types = {};
-    std::array<Datum, kMaxArguments> values = {};
-    std::array<char, kMaxArguments> nulls = {};
-    std::size_t count = 0;
-    for (const Argument& argument : arguments) {
-        types[count] = argument.type;
-        values[count] = argument.value;
-        nulls[count++] = argument.is_null ? 'n' : ' ';
-    }
+    Parameters given(arguments);
     // SPI leaves its own context current, which lives until SPI_finish.
     const MemoryContext caller = CurrentMemoryContext;
-    if (statement.plan == nullptr || statement.types != types) prepare(statement, count, types);
-    const int code = SPI_execute_plan(statement.plan, values.data(), nulls.data(), snapshot == Snapshot::kCaller, 0);
+    if (statement.plan == nullptr || statement.types != given.types) prepare(statement, given.count, given.types);
+    const int code = SPI_execute_plan(statement.plan, given.values.data(), given.nulls.data(), snapshot == Snapshot::kCaller, 0);
     MemoryContextSwitchTo(caller);
     if (code < 0) elog(ERROR, "could not run \"%s\": %s", statement.sql, SPI_result_code_string(code));
+    return SPI_processed;
+}
+
+std::uint64_t run_once(const char* sql, std::initializer_list<Argument> arguments, Snapshot snapshot) {
+    Parameters given(arguments);
+    const MemoryContext caller = CurrentMemoryContext;
+    const int code = SPI_execute_with_args(sql, static_cast<int>(given.count), given.types.data(), given.values.data(), given.nulls.data(),
+                                           snapshot == Snapshot::kCaller, 0);
+    MemoryContextSwitchTo(caller);
+    if (code < 0) elog(ERROR, "could not run \"%s\": %s", sql, SPI_result_code_string(code));
     return SPI_processed;
 }
 

@@ -51,6 +51,9 @@ struct Statement {
 /// Requires: SPI connected. Returns the number of rows found or written. The current memory context stays the caller's.
 std::uint64_t run(Statement& statement, std::initializer_list<Argument> arguments, Snapshot snapshot);
 
+/// Runs a statement once; its arguments are known when it is planned, so that partitions are pruned then. Otherwise as run.
+std::uint64_t run_once(const char* sql, std::initializer_list<Argument> arguments, Snapshot snapshot);
+
 /// Runs a utility command once. Requires: SPI connected.
 void run_utility(const char* sql);
 

@@ -72,16 +72,6 @@ const char* readable(const Counter& counter, Oid table) {
     return name;
 }
 
-bool has_policies(Oid table, Oid user) {
-    return check_enable_rls(table, user, true) == RLS_ENABLED;
-}
-
-/// True if row-level security on any of the counter's tables applies to the role.
-bool has_policies(const Counter& counter, Oid user) {
-    return has_policies(counter.hour_table, user) || has_policies(counter.late_table, user) ||
-           std::any_of(std::begin(counter.rollups), std::end(counter.rollups), [&](Oid table) { return has_policies(table, user); });
-}
-
 /// The role to read as: the owner, or the caller where policies apply to it. Where they apply only to the owner (FORCE), the caller
 /// may see every row, but nothing of the owner's may run with the rights of such a caller.
 Oid reader_of(const Counter& counter) {
@@ -94,19 +84,9 @@ Oid reader_of(const Counter& counter) {
     return counter.owner;
 }
 
-/// Runs a query on the counter's tables; its values are known when it is planned, so that partitions are pruned then.
+/// Runs a query on the counter's tables.
 void read_list(const Counter& counter, const char* sql, std::initializer_list<Argument> arguments) {
-    std::array<Oid, 4> types = {};
-    std::array<Datum, 4> values = {};
-    std::size_t count = 0;
-    for (const Argument& argument : arguments) {
-        types[count] = argument.type;
-        values[count++] = argument.value;
-    }
-    as_user(reader_of(counter), [&] {
-        const int code = SPI_execute_with_args(sql, static_cast<int>(count), types.data(), values.data(), nullptr, true, 0);
-        if (code != SPI_OK_SELECT) elog(ERROR, "could not read a list: %s", SPI_result_code_string(code));
-    });
+    as_user(reader_of(counter), [&] { run_once(sql, arguments, Snapshot::kCaller); });
 }
 
 /// Top k of one hour by SQL: an index scan that stops after k, if there is an index.

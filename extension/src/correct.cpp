@@ -1,0 +1,163 @@
+// topk.correct: the only way to change an hour that is sealed, and the way to change an open one by hand. Recorded, with the
+// reason and who, and it raises the revisions of the hour, its day and its month.
+// Locks, in order: seal (exclusive: waits for the flushes in flight, holds up those that come), partitions (if one is missing),
+// the row. Rows of topk.* are written as the extension's owner, the counter's tables as the counter's owner.
+#include "arguments.h"
+#include "counter.h"
+#include "counter_lock.h"
+#include "hours.h"
+#include "partition.h"
+
+namespace topk {
+
+namespace {
+
+// Also by the table: the counter may have been dropped and made again, by somebody else, since it was looked up.
+Statement still_there_statement = {"SELECT FROM topk.counter_data WHERE name = $1 AND hour_table = $2"};
+
+Statement record_statement = {
+    "INSERT INTO topk.correction_data (counter, hour_start, video_id, delta, views_after, reason, corrected_by)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7)"};
+
+Statement revise_statement = {
+    "INSERT INTO topk.window_revision_data AS r (counter, span, window_start, revision)"
+    " SELECT $1, w.span, w.window_start, 1 FROM (VALUES ('day', $2), ('hour', $3), ('month', $4)) w (span, window_start)"
+    " ON CONFLICT (counter, span, window_start) DO UPDATE SET revision = r.revision + 1"};
+
+struct Correction {
+    const char* counter;
+    TimestampTz hour;
+    const char* video_id;
+    std::int64_t delta;
+    const char* reason;
+};
+
+Correction read_correction(FunctionCallInfo fcinfo) {
+    Correction correction;
+    correction.counter = nonempty_text_argument(fcinfo, 0, "counter");
+    correction.hour = instant_argument(fcinfo, 1, "hour");
+    if (correction.hour < kFirstMs * 1000 - kUnixEpochOffsetMicros || correction.hour >= kEndMs * 1000 - kUnixEpochOffsetMicros)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("argument \"hour\" must be of the years 1 to 9999")));
+    correction.video_id = text_argument(fcinfo, 2, "video_id");
+    const std::size_t length = strlen(correction.video_id);
+    if (length == 0 || length > kMaxVideoIdBytes)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("argument \"video_id\" must be 1 to %zu bytes long, not %zu", kMaxVideoIdBytes, length)));
+    require_argument(fcinfo, 3, "delta");
+    correction.delta = PG_GETARG_INT64(3);
+    if (correction.delta == 0)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("argument \"delta\" must not be 0"),
+                        errhint("Give the difference to the stored views, not the views there should be.")));
+    correction.reason = nonempty_text_argument(fcinfo, 4, "reason");
+    return correction;
+}
+
+/// Waits until nothing else changes the counter. A counter that was dropped meanwhile is refused.
+void lock_seal(const Counter& counter) {
+    lock_counter(counter.hour_table, LockPurpose::kSeal, ExclusiveLock);
+    std::uint64_t found = 0;
+    as_user(extension_owner(), [&] {
+        found = run(still_there_statement, {text_value(counter.name), oid_value(counter.hour_table)}, Snapshot::kFresh);
+    });
+    if (found == 0) ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("counter \"%s\" was dropped", counter.name)));
+}
+
+/// The hour that begins at start, or 22023.
+Hour require_hour(const Counter& counter, TimestampTz start) {
+    const Hour hour = load_hours(counter, start, start + 1, Snapshot::kFresh).front();
+    if (hour.start != start)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("%s is not the start of an hour of counter \"%s\"", timestamptz_to_str(start), counter.name),
+                        errdetail("The counter's time zone is %s.", counter.time_zone), errhint("Take the hours from topk.hours.")));
+    return hour;
+}
+
+/// The video's views in the hour, its row locked; 0 if there is none.
+std::int64_t stored_views(const Counter& counter, const Correction& correction) {
+    const char* sql =
+        psprintf("SELECT views FROM %s WHERE window_start = $1 AND video_id = $2 FOR UPDATE", table_name(counter, counter.hour_table));
+    if (run_once(sql, {time_value(correction.hour), text_value(correction.video_id)}, Snapshot::kFresh) == 0) return 0;
+    return DatumGetInt64(cell(0, 1).value);
+}
+
+std::int64_t corrected_views(const Correction& correction, std::int64_t before) {
+    std::int64_t after;
+    if (pg_add_s64_overflow(before, correction.delta, &after))
+        ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+                        errmsg("the views of video \"%s\" would exceed bigint", correction.video_id)));
+    if (after < 0)
+        ereport(ERROR,
+                (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+                 errmsg("the views of video \"%s\" in hour %s would be below 0", correction.video_id, timestamptz_to_str(correction.hour)),
+                 errdetail("It has " INT64_FORMAT " views there; the correction is " INT64_FORMAT ".", before, correction.delta),
+                 errhint("Late views are not in the hour: see topk.late_views.")));
+    return after;
+}
+
+/// Writes the row. Requires: the counter's owner's rights, a partition.
+/// Roll-ups that have taken the row would have to be corrected here, too; nothing is rolled up in this version.
+void store_views(const Counter& counter, const Correction& correction, std::int64_t before, std::int64_t after) {
+    const char* table = table_name(counter, counter.hour_table);
+    const Argument hour = time_value(correction.hour);
+    const Argument video_id = text_value(correction.video_id);
+    std::uint64_t stored;
+    if (before == 0)
+        stored = run_once(psprintf("INSERT INTO %s (window_start, video_id, views) VALUES ($1, $2, $3) RETURNING views", table),
+                          {hour, video_id, int8_value(after)}, Snapshot::kFresh);
+    else if (after > 0)
+        stored = run_once(psprintf("UPDATE %s SET views = $3 WHERE window_start = $1 AND video_id = $2 RETURNING views", table),
+                          {hour, video_id, int8_value(after)}, Snapshot::kFresh);
+    else
+        stored = run_once(psprintf("DELETE FROM %s WHERE window_start = $1 AND video_id = $2 RETURNING 0::int8", table), {hour, video_id},
+                          Snapshot::kFresh);
+    if (stored != 1 || DatumGetInt64(cell(0, 1).value) != after)
+        ereport(ERROR, (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+                        errmsg("the correction was not stored in the hour table of counter \"%s\"", counter.name),
+                        errhint("Look for a trigger on the counter's tables that drops or changes rows.")));
+}
+
+/// Policies that hide a row from its owner would make a missing row of it.
+void refuse_forced_policies(const Counter& counter) {
+    if (has_policies(counter.hour_table, counter.owner))
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("row-level security is forced on the owner of counter \"%s\"", counter.name),
+                        errdetail("Rows are corrected with the owner's rights; the policies could hide them."),
+                        errhint("Use ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.")));
+}
+
+std::int64_t correct(const Counter& counter, const Correction& correction, const char* user) {
+    lock_seal(counter);
+    refuse_forced_policies(counter);
+    const Hour hour = require_hour(counter, correction.hour);
+    std::int64_t before = 0;
+    as_user(counter.owner, [&] { before = stored_views(counter, correction); });
+    const std::int64_t after = corrected_views(correction, before);
+    if (before == 0 && (!hour.stored || !has_partition(counter, hour.start))) create_partition(counter, hour.start);
+    as_user(counter.owner, [&] { store_views(counter, correction, before, after); });
+    const Argument name = text_value(counter.name);
+    as_user(extension_owner(), [&] {
+        run(record_statement,
+            {name, time_value(hour.start), text_value(correction.video_id), int8_value(correction.delta), int8_value(after),
+             text_value(correction.reason), text_value(user)},
+            Snapshot::kFresh);
+        run(revise_statement, {name, time_value(hour.day_start), time_value(hour.start), time_value(hour.month_start)}, Snapshot::kFresh);
+    });
+    return after;
+}
+
+}  // namespace
+
+TOPK_SQL_FUNCTION(topk_correct) {
+    require_read_committed("topk.correct");
+    const Correction correction = read_correction(fcinfo);
+    const char* user = GetUserNameFromId(GetUserId(), false);
+    std::int64_t after = 0;
+    with_spi([&] {
+        const Counter counter = find_counter(correction.counter, Snapshot::kFresh);
+        require_access(counter, {"admin"}, Snapshot::kFresh);
+        after = correct(counter, correction, user);
+    });
+    PG_RETURN_INT64(after);
+}
+
+}  // namespace topk
