@@ -409,6 +409,12 @@ CREATE FUNCTION topk.correct(counter text, hour timestamptz, video_id text, delt
     SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION topk.correct IS 'adds delta, which may be negative, to a video''s views in an open or sealed hour, on the record; returns the views afterwards; for the counter''s owner and admins';
 
+CREATE FUNCTION topk.audit(counter text DEFAULT 'video_views')
+    RETURNS TABLE (check_name text, subject text, expected numeric, found numeric, ok boolean, detail text)
+    AS 'MODULE_PATHNAME', 'topk_audit' LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED COST 1000000 ROWS 20
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.audit IS 'compares the tables with the books, in the caller''s snapshot: one row a check, then one for each partition, hour or window that differs; needs ''read'' or ''admin''';
+
 CREATE FUNCTION topk.version() RETURNS text
     AS 'MODULE_PATHNAME', 'topk_version' LANGUAGE C STABLE PARALLEL SAFE;
 COMMENT ON FUNCTION topk.version IS 'the version of the loaded library';

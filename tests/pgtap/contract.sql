@@ -9,7 +9,7 @@ SELECT * FROM no_plan();
 SELECT has_extension('topk');
 SELECT has_schema('topk');
 SELECT is((SELECT extversion FROM pg_extension WHERE extname = 'topk'), topk.version(), 'library and extension are of one version');
-SELECT has_view('topk', v, 'view topk.' || v) FROM unnest(ARRAY['counter', 'kafka_progress', 'progress_history', 'dead_letter', 'late_views', 'access']) v;
+SELECT has_view('topk', v, 'view topk.' || v) FROM unnest(ARRAY['counter', 'kafka_progress', 'progress_history', 'dead_letter', 'late_views', 'access', 'hour_book', 'correction']) v;
 SELECT ok(c.reloptions @> ARRAY['security_barrier=true'], 'topk.' || relname || ' is a security barrier')
     FROM pg_class c WHERE relnamespace = 'topk'::regnamespace AND relkind = 'v';
 SELECT has_table('topk', 'hour_map', 'table topk.hour_map');
@@ -19,6 +19,8 @@ SELECT columns_are('topk', 'kafka_progress', ARRAY['counter', 'topic', 'partitio
     'start_offset', 'next_offset', 'last_offset', 'last_timestamp_ms', 'last_crc', 'watermark', 'counted', 'late', 'dead', 'skipped', 'lost', 'flushed_at']);
 SELECT columns_are('topk', 'dead_letter', ARRAY['counter', 'topic', 'partition', 'offset', 'epoch', 'record_timestamp', 'reason', 'key', 'payload', 'recorded_at']);
 SELECT columns_are('topk', 'late_views', ARRAY['counter', 'hour_start', 'video_id', 'views', 'records', 'first_seen', 'last_seen']);
+SELECT columns_are('topk', 'hour_book', ARRAY['counter', 'hour_start', 'topic', 'partition', 'views', 'late_views', 'late_records', 'late_in_day', 'late_in_month']);
+SELECT columns_are('topk', 'correction', ARRAY['counter', 'hour_start', 'video_id', 'delta', 'views_after', 'reason', 'corrected_by', 'corrected_at']);
 SELECT columns_are('topk', 'hour_map', ARRAY['counter', 'hour_start', 'hour_end', 'day_start', 'month_start']);
 SELECT columns_are('topk', 'counter', ARRAY['name', 'hour_table', 'time_zone', 'lateness', 'max_clock_skew', 'max_age', 'idle_timeout', 'sealed_through', 'created_at']);
 
@@ -33,6 +35,8 @@ INSERT INTO contract VALUES
     ('topk.hours', 'counter text, since timestamp with time zone, until timestamp with time zone', 'TABLE(hour_start timestamp with time zone, hour_end timestamp with time zone, day_start timestamp with time zone, month_start timestamp with time zone)', 's', false),
     ('topk.delta_rows', 'deltas bytea', 'TABLE(window_start timestamp with time zone, video_id text, views bigint)', 'i', true),
     ('topk.reset_progress', 'counter text, topic text, partition integer, next_offset bigint, reason text', 'void', 'v', false),
+    ('topk.correct', 'counter text, hour timestamp with time zone, video_id text, delta bigint, reason text', 'bigint', 'v', false),
+    ('topk.audit', $$counter text DEFAULT 'video_views'::text$$, 'TABLE(check_name text, subject text, expected numeric, found numeric, ok boolean, detail text)', 's', false),
     ('topk.grant_access', $$role text, privilege text, counter text DEFAULT 'video_views'::text$$, 'void', 'v', false),
     ('topk.revoke_access', $$role text, privilege text, counter text DEFAULT 'video_views'::text$$, 'void', 'v', false),
     ('topk.status', $$counter text DEFAULT 'video_views'::text$$, 'TABLE(topic text, partition integer, group_id text, member text, owner_pid integer, owner_alive boolean, epoch bigint, start_offset bigint, next_offset bigint, counted bigint, late bigint, dead bigint, skipped bigint, lost bigint, watermark timestamp with time zone, flushed_at timestamp with time zone)', 's', false),
@@ -73,13 +77,13 @@ SELECT ok(NOT has_schema_privilege('public', 'topk', 'CREATE'), 'PUBLIC makes no
 SELECT is((SELECT count(*) FROM pg_roles WHERE rolname LIKE 'topk%'), 0::bigint, 'no roles are made');
 
 -- A counter of a plain user, and what the privileges open.
-CREATE ROLE pgtap_topk_owner; CREATE ROLE pgtap_topk_read; CREATE ROLE pgtap_topk_ingest; CREATE ROLE pgtap_topk_none;
+CREATE ROLE pgtap_topk_owner; CREATE ROLE pgtap_topk_read; CREATE ROLE pgtap_topk_ingest; CREATE ROLE pgtap_topk_admin; CREATE ROLE pgtap_topk_none;
 CREATE SCHEMA pgtap_topk AUTHORIZATION pgtap_topk_owner;
 GRANT USAGE ON SCHEMA pgtap_topk TO PUBLIC;
 SET LOCAL ROLE pgtap_topk_owner;
 SET LOCAL search_path = pgtap_topk, public, pg_catalog;
 SELECT lives_ok($$SELECT topk.create_counter('pgtap')$$, 'a plain user makes a counter in a schema of his');
-SELECT lives_ok($$SELECT topk.grant_access('pgtap_topk_read', 'read', 'pgtap'), topk.grant_access('pgtap_topk_ingest', 'ingest', 'pgtap')$$, 'and grants access to it');
+SELECT lives_ok($$SELECT topk.grant_access('pgtap_topk_read', 'read', 'pgtap'), topk.grant_access('pgtap_topk_ingest', 'ingest', 'pgtap'), topk.grant_access('pgtap_topk_admin', 'admin', 'pgtap')$$, 'and grants access to it');
 RESET ROLE;
 SELECT has_table('pgtap_topk', t, t) FROM unnest(ARRAY['pgtap_hour', 'pgtap_late', 'pgtap_day_rollup', 'pgtap_month_rollup', 'pgtap_all_time_rollup']) t;
 SELECT has_view('pgtap_topk', v, v) FROM unnest(ARRAY['pgtap_day', 'pgtap_month', 'pgtap_all_time']) v;
@@ -87,7 +91,7 @@ SELECT columns_are('pgtap_topk', r, ARRAY['window_start', 'video_id', 'views']) 
 SELECT relation_owner_is('pgtap_topk'::name, relname, 'pgtap_topk_owner'::name) FROM pg_class WHERE relnamespace = 'pgtap_topk'::regnamespace AND relkind IN ('r', 'p', 'v');
 SELECT isnt(coalesce(obj_description(oid, 'pg_class'), ''), '', 'a comment on ' || relname) FROM pg_class WHERE relnamespace = 'pgtap_topk'::regnamespace AND relkind IN ('r', 'p', 'v');
 SELECT table_privs_are('pgtap_topk', relname, 'pgtap_topk_read', ARRAY['SELECT']) FROM pg_class WHERE relnamespace = 'pgtap_topk'::regnamespace AND relkind IN ('r', 'p', 'v');
-SELECT table_privs_are('pgtap_topk', relname, r, '{}') FROM pg_class, unnest(ARRAY['pgtap_topk_ingest', 'pgtap_topk_none']) r
+SELECT table_privs_are('pgtap_topk', relname, r, '{}') FROM pg_class, unnest(ARRAY['pgtap_topk_ingest', 'pgtap_topk_admin', 'pgtap_topk_none']) r
     WHERE relnamespace = 'pgtap_topk'::regnamespace AND relkind IN ('r', 'p', 'v');
 
 CREATE TEMPORARY TABLE attempt (number serial, what text, statement text);
@@ -96,20 +100,28 @@ INSERT INTO attempt (what, statement) VALUES
     ('hours', $$SELECT * FROM topk.hours('pgtap', now(), now())$$), ('claim', $$SELECT * FROM topk.claim('pgtap', 't', 'c', 'g', 'm', 1, '{0}', '{0}', '{1}')$$),
     ('flush', $$SELECT topk.flush('pgtap', 't', '\x01', NULL, NULL, ARRAY[ROW(0, 1, 0, 1, 0, 0, 0, NULL, 1, 0, 0, 0)::topk.flush_progress])$$),
     ('reset', $$SELECT topk.reset_progress('pgtap', 't', 0, 0, 'x')$$), ('grant', $$SELECT topk.grant_access('pgtap_topk_none', 'read', 'pgtap')$$),
+    ('audit', $$SELECT * FROM topk.audit('pgtap')$$), ('correct', $$SELECT topk.correct('pgtap', '2020-01-01 00:00Z', 'a', 1, 'x')$$),
     ('drop', $$SELECT topk.drop_counter('pgtap')$$), ('write', $$INSERT INTO pgtap_topk.pgtap_late VALUES ('day', now(), 'a', 1)$$);
 GRANT SELECT ON attempt TO PUBLIC;
 SET LOCAL ROLE pgtap_topk_read;
-SELECT CASE WHEN what IN ('list', 'status', 'hours') THEN lives_ok(statement, '''read'' may ' || what) ELSE throws_ok(statement, '42501', NULL, '''read'' may not ' || what) END FROM attempt ORDER BY number;
+SELECT CASE WHEN what IN ('list', 'status', 'hours', 'audit') THEN lives_ok(statement, '''read'' may ' || what) ELSE throws_ok(statement, '42501', NULL, '''read'' may not ' || what) END FROM attempt ORDER BY number;
 RESET ROLE;
 SET LOCAL ROLE pgtap_topk_ingest;
 SELECT CASE WHEN what IN ('hours', 'claim', 'flush') THEN lives_ok(statement, '''ingest'' may ' || what) ELSE throws_ok(statement, '42501', NULL, '''ingest'' may not ' || what) END FROM attempt ORDER BY number;
 SELECT is((SELECT count(*) FROM topk.kafka_progress), 0::bigint, '''ingest'' sees no offsets of others');
 RESET ROLE;
+SET LOCAL ROLE pgtap_topk_admin;
+SELECT CASE WHEN what IN ('status', 'hours', 'reset', 'grant', 'audit', 'correct') THEN lives_ok(statement, '''admin'' may ' || what) ELSE throws_ok(statement, '42501', NULL, '''admin'' may not ' || what) END FROM attempt ORDER BY number;
+SELECT topk.revoke_access('pgtap_topk_none', 'read', 'pgtap');
+RESET ROLE;
 SET LOCAL ROLE pgtap_topk_none;
 SELECT throws_ok(statement, '42501', NULL, 'nobody may ' || what) FROM attempt ORDER BY number;
 SELECT is((SELECT count(*) FROM topk.counter) + (SELECT count(*) FROM topk.kafka_progress), 0::bigint, 'and sees no counter');
 RESET ROLE;
-SELECT is((SELECT counted FROM topk.kafka_progress WHERE counter = 'pgtap'), 1::bigint, 'what ''ingest'' flushed is in the books');
+SELECT is((SELECT sum(counted) FROM (SELECT counted FROM topk.kafka_progress WHERE counter = 'pgtap' UNION ALL SELECT counted FROM topk.progress_history WHERE counter = 'pgtap') b), 1::numeric, 'what ''ingest'' flushed is in the books');
+SELECT is((SELECT views FROM pgtap_topk.pgtap_hour), 1::bigint, 'what ''admin'' corrected is in the hour');
+SELECT is((SELECT corrected_by FROM topk.correction WHERE counter = 'pgtap'), 'pgtap_topk_admin', 'and on the record');
+SELECT is(count(*) FILTER (WHERE NOT ok), 0::bigint, 'the audit finds nothing') FROM topk.audit('pgtap');
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -1,0 +1,233 @@
+// topk.audit: the tables compared with the books, which were written apart. Reads only, in the caller's snapshot, one pass of
+// aggregates over each table; what a check finds is explained in extension/README.md.
+// The counter's tables are summed with their owner's rights, topk.* with the extension owner's; only sums go from one to the other.
+#include "arguments.h"
+#include "counter.h"
+#include "hours.h"
+
+namespace topk {
+
+namespace {
+
+// The end of every check. It is fed by `subject` (check_name, place, subject, expected, found, detail), where place orders the
+// subjects of a check, and answers with a line a check, then one for each subject that differs.
+#define TOPK_VERDICT(checks)                                                                                                \
+    ", verdict AS MATERIALIZED (SELECT s.*, s.expected IS NOT DISTINCT FROM s.found AS ok FROM subject s)"                  \
+    " SELECT r.check_name, r.subject, r.expected, r.found, r.ok, r.detail FROM ("                                           \
+    "  SELECT c.turn, c.check_name, 0::int8 AS place, NULL AS subject, count(v.ok)::numeric AS expected,"                   \
+    "   (count(*) FILTER (WHERE v.ok))::numeric AS found, coalesce(bool_and(v.ok), true) AS ok,"                            \
+    "   format('%s %s, %s differ', count(v.ok), c.what, count(*) FILTER (WHERE NOT v.ok)) AS detail"                        \
+    "  FROM (VALUES " checks                                                                                                \
+    ") c (turn, check_name, what) LEFT JOIN verdict v ON v.check_name = c.check_name GROUP BY c.turn, c.check_name, c.what" \
+    "  UNION ALL SELECT c.turn, v.check_name, v.place, v.subject, v.expected, v.found, false, v.detail"                     \
+    "  FROM verdict v JOIN (VALUES " checks                                                                                 \
+    ") c (turn, check_name, what) ON c.check_name = v.check_name WHERE NOT v.ok) r"                                         \
+    " ORDER BY r.turn, r.place"
+
+// A row of the history is followed by the row it was reset to. Going forward the books stay open where they ended, and what
+// lies between is lost; going back they begin at the new offset.
+Statement offsets_statement = {
+    "WITH kept AS ("
+    "  SELECT topic, partition, epoch, start_offset, next_offset, counted, late, dead, skipped, lost, reset_to, reset_at"
+    "  FROM topk.progress_history_data WHERE counter = $1"
+    "  UNION ALL SELECT topic, partition, epoch, start_offset, next_offset, counted, late, dead, skipped, lost, NULL, NULL"
+    "  FROM topk.kafka_progress_data WHERE counter = $1),"
+    " book AS (SELECT *, format('partition %s of topic \"%s\"', partition, topic) AS name, row_number() OVER w AS place,"
+    "  coalesce(start_offset::text, 'none') AS began, coalesce(next_offset::text, 'none') AS ended,"
+    "  lag(greatest(reset_to::numeric - next_offset, 0), 1, 0) OVER w AS given_up, lead(start_offset) OVER w AS reopened_at"
+    "  FROM kept WINDOW w AS (PARTITION BY topic, partition ORDER BY reset_at, epoch)),"
+    " total AS (SELECT topic, partition, sum(dead) AS dead FROM kept GROUP BY topic, partition),"
+    " letter AS (SELECT topic, partition, count(*) AS dead FROM topk.dead_letter_data WHERE counter = $1 GROUP BY topic, partition),"
+    " late AS (SELECT topic, sum(late) AS records FROM kept GROUP BY topic),"
+    " booked AS (SELECT topic, sum(late_records) AS records FROM topk.hour_book_data WHERE counter = $1 GROUP BY topic),"
+    " subject AS ("
+    "  SELECT 'offsets' AS check_name, row_number() OVER (ORDER BY topic, partition, place) AS place,"
+    "   name || coalesce(' until its reset at ' || reset_at, '') AS subject,"
+    "   coalesce(next_offset::numeric - start_offset, 0) AS expected, counted::numeric + late + dead + skipped + lost AS found,"
+    "   format('offsets from %s to %s; counted %s, late %s, dead %s, skipped %s, lost %s',"
+    "    began, ended, counted, late, dead, skipped, lost) AS detail FROM book"
+    "  UNION ALL SELECT 'resets', row_number() OVER (ORDER BY topic, partition, place), name || ' from its reset at ' || reset_at,"
+    "   least(next_offset, reset_to), reopened_at, format('the books ended at %s; it was reset to %s', ended, reset_to)"
+    "  FROM book WHERE reset_at IS NOT NULL"
+    "  UNION ALL SELECT 'lost offsets', row_number() OVER (ORDER BY topic, partition, place),"
+    "   name || coalesce(' until its reset at ' || reset_at, ''), given_up, lost, 'given up by the reset before, and lost in the books'"
+    "  FROM book"
+    "  UNION ALL SELECT 'dead letters', row_number() OVER (ORDER BY topic, partition),"
+    "   format('partition %s of topic \"%s\"', partition, topic), coalesce(t.dead, 0), coalesce(l.dead, 0),"
+    "   'dead in the books, and rows of topk.dead_letter'"
+    "  FROM total t FULL JOIN letter l USING (topic, partition)"
+    "  UNION ALL SELECT 'late records', row_number() OVER (ORDER BY topic), format('topic \"%s\"', topic),"
+    "   coalesce(l.records, 0), coalesce(b.records, 0), 'late in the books of its partitions, and in the book of hours'"
+    "  FROM late l FULL JOIN booked b USING (topic))" TOPK_VERDICT(
+        "(1, 'offsets', 'books of partitions'), (2, 'resets', 'resets'), (3, 'lost offsets', 'books of partitions'),"
+        " (4, 'dead letters', 'partitions'), (5, 'late records', 'topics')")};
+
+Statement hours_statement = {
+    "WITH book AS (SELECT hour_start, sum(views) AS views, sum(late_views) AS late_views, sum(late_records) AS late_records"
+    "  FROM topk.hour_book_data WHERE counter = $1 GROUP BY hour_start),"
+    " corrected AS (SELECT hour_start, sum(delta) AS views FROM topk.correction_data WHERE counter = $1 GROUP BY hour_start),"
+    " late AS (SELECT hour_start, sum(views) AS views, sum(records) AS records FROM topk.late_views_data WHERE counter = $1"
+    "  GROUP BY hour_start),"
+    " subject AS ("
+    "  SELECT 'views' AS check_name, row_number() OVER (ORDER BY hour_start) AS place, 'hour ' || hour_start AS subject,"
+    "   coalesce(b.views, 0) + coalesce(c.views, 0) AS expected, coalesce(h.views, 0) AS found,"
+    "   format('booked %s, corrected by %s, and the sum of the hour table', coalesce(b.views, 0), coalesce(c.views, 0)) AS detail"
+    "  FROM (SELECT * FROM book WHERE views <> 0) b FULL JOIN corrected c USING (hour_start)"
+    "  FULL JOIN unnest($2, $3) h (hour_start, views) USING (hour_start)"
+    "  UNION ALL SELECT v.check_name, row_number() OVER (PARTITION BY v.check_name ORDER BY hour_start), 'hour ' || hour_start,"
+    "   v.expected, v.found, 'late in the book of hours, and in topk.late_views'"
+    "  FROM (SELECT * FROM book WHERE late_records <> 0 OR late_views <> 0) b FULL JOIN late l USING (hour_start),"
+    "  LATERAL (VALUES ('late views', coalesce(b.late_views, 0), coalesce(l.views, 0)),"
+    "   ('late records by hour', coalesce(b.late_records, 0), coalesce(l.records, 0))) v (check_name, expected, found))" TOPK_VERDICT(
+        "(1, 'views', 'hours'), (2, 'late views', 'hours'), (3, 'late records by hour', 'hours')")};
+
+Statement late_hours_statement = {
+    "SELECT DISTINCT hour_start FROM topk.hour_book_data WHERE counter = $1 AND late_views <> 0 ORDER BY hour_start"};
+
+Statement late_windows_statement = {
+    "WITH taken AS (SELECT hour_start, sum(late_views) AS late_views, sum(late_in_day) AS in_day, sum(late_in_month) AS in_month"
+    "  FROM topk.hour_book_data WHERE counter = $1 AND late_views <> 0 GROUP BY hour_start),"
+    " booked AS (SELECT w.span, w.window_start, sum(w.views) AS views"
+    "  FROM taken t JOIN unnest($2, $3, $4) l (hour_start, day_start, month_start) ON l.hour_start = t.hour_start,"
+    "  LATERAL (VALUES ('day', l.day_start, t.in_day), ('month', l.month_start, t.in_month),"
+    "   ('all_time', '-infinity'::timestamptz, t.late_views)) w (span, window_start, views) WHERE w.views <> 0 GROUP BY 1, 2),"
+    " subject AS (SELECT 'late windows' AS check_name, row_number() OVER (ORDER BY span, window_start) AS place,"
+    "  span || CASE WHEN span = 'all_time' THEN '' ELSE ' ' || window_start END AS subject, coalesce(b.views, 0) AS expected,"
+    "  coalesce(s.views, 0) AS found, 'late in the book of hours, and late in the window''s table' AS detail"
+    "  FROM booked b FULL JOIN unnest($5, $6, $7) s (span, window_start, views) USING (span, window_start))" TOPK_VERDICT(
+        "(1, 'late windows', 'windows')")};
+
+// Nothing is rolled up in this version: a row here would be counted on top of its hours. What their hours' markers have passed
+// is to be expected here when something is.
+Statement rollups_statement = {
+    "WITH subject AS (SELECT 'roll-ups' AS check_name, row_number() OVER (ORDER BY span, window_start) AS place,"
+    "  span || CASE WHEN span = 'all_time' THEN '' ELSE ' ' || window_start END AS subject, 0::numeric AS expected, views AS found,"
+    "  'added up from sealed hours, and the sum of the roll-up' AS detail FROM unnest($1, $2, $3) s (span, window_start, "
+    "views))" TOPK_VERDICT("(1, 'roll-ups', 'windows')")};
+
+/// Sums of a table of the counter, in parallel arrays.
+struct Sums {
+    Argument columns[3];
+};
+
+/// The only row of the last result, which lives until SPI_finish.
+Sums read_sums(std::initializer_list<Oid> types) {
+    Sums sums = {};
+    int column = 0;
+    for (const Oid type : types) {
+        sums.columns[column] = {type, cell(0, column + 1).value};
+        ++column;
+    }
+    return sums;
+}
+
+Sums sum_hours(const Counter& counter) {
+    run_once(psprintf("SELECT coalesce(array_agg(window_start), '{}'), coalesce(array_agg(views), '{}')"
+                      " FROM (SELECT window_start, sum(views) AS views FROM %s GROUP BY window_start) s",
+                      table_name(counter, counter.hour_table)),
+             {}, Snapshot::kCaller);
+    return read_sums({TIMESTAMPTZARRAYOID, NUMERICARRAYOID});
+}
+
+/// By span and window; rows is a table or a query in brackets.
+Sums sum_windows(const char* rows) {
+    run_once(psprintf("SELECT coalesce(array_agg(span), '{}'), coalesce(array_agg(window_start), '{}'), coalesce(array_agg(views), '{}')"
+                      " FROM (SELECT span::text, window_start, sum(views) AS views FROM %s r GROUP BY span, window_start) s",
+                      rows),
+             {}, Snapshot::kCaller);
+    return read_sums({TEXTARRAYOID, TIMESTAMPTZARRAYOID, NUMERICARRAYOID});
+}
+
+const char* rollup_rows(const Counter& counter) {
+    return psprintf(
+        "(SELECT 'day' AS span, window_start, views FROM %s UNION ALL SELECT 'month', window_start, views FROM %s"
+        " UNION ALL SELECT 'all_time', window_start, views FROM %s)",
+        table_name(counter, counter.rollups[kDayRollup]), table_name(counter, counter.rollups[kMonthRollup]),
+        table_name(counter, counter.rollups[kAllTimeRollup]));
+}
+
+Argument times(std::span<Datum> values) {
+    return {TIMESTAMPTZARRAYOID, PointerGetDatum(construct_array(values.data(), static_cast<int>(values.size()), TIMESTAMPTZOID,
+                                                                 sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE))};
+}
+
+/// The booked hours with late views, and the days and months they belong to. They need no partition, so that topk.hour_map may not
+/// have them.
+Sums label_late_hours(const Counter& counter) {
+    const std::uint64_t count = run(late_hours_statement, {text_value(counter.name)}, Snapshot::kCaller);
+    const std::size_t size = count * sizeof(Datum) + 1;
+    Datum* labels[3] = {static_cast<Datum*>(palloc(size)), static_cast<Datum*>(palloc(size)), static_cast<Datum*>(palloc(size))};
+    for (std::uint64_t i = 0; i < count; ++i) labels[0][i] = cell(i, 1).value;
+    SPI_freetuptable(SPI_tuptable);
+    const MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "topk audit of a window", ALLOCSET_DEFAULT_SIZES);
+    const MemoryContext caller = MemoryContextSwitchTo(scratch);
+    Window day = {0, DT_NOEND, DT_NOBEGIN};
+    Window month = day;
+    for (std::uint64_t i = 0; i < count; ++i) {
+        CHECK_FOR_INTERRUPTS();
+        const TimestampTz hour = DatumGetTimestampTz(labels[0][i]);
+        if (hour < day.start || hour >= day.end) day = window_at(counter, Span::kDay, hour, Snapshot::kCaller);
+        if (hour < month.start || hour >= month.end) month = window_at(counter, Span::kMonth, hour, Snapshot::kCaller);
+        MemoryContextReset(scratch);
+        labels[1][i] = TimestampTzGetDatum(day.label);
+        labels[2][i] = TimestampTzGetDatum(month.label);
+    }
+    MemoryContextSwitchTo(caller);
+    MemoryContextDelete(scratch);
+    return {{times({labels[0], count}), times({labels[1], count}), times({labels[2], count})}};
+}
+
+/// Sums must be of all rows: they would not be with policies that apply to the owner. A reader whom policies keep from rows is not
+/// told sums of them.
+void refuse_policies(const Counter& counter) {
+    if (has_policies(counter, counter.owner))
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("row-level security is forced on the owner of counter \"%s\"", counter.name),
+                        errdetail("Sums are read with the owner's rights; the policies would leave rows out."),
+                        errhint("Use ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.")));
+    if (has_policies(counter, GetUserId()) && !has_access(counter, "admin", Snapshot::kCaller))
+        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied for counter \"%s\"", counter.name),
+                        errdetail("An audit tells sums of rows that row-level security may keep from role \"%s\".",
+                                  GetUserNameFromId(GetUserId(), false)),
+                        errhint("The counter's owner can give it 'admin' with topk.grant_access.")));
+}
+
+void audit(const Counter& counter, const ReturnSetInfo* result) {
+    Sums hours, late, rollups;
+    as_user(counter.owner, [&] {
+        hours = sum_hours(counter);
+        late = sum_windows(table_name(counter, counter.late_table));
+        rollups = sum_windows(rollup_rows(counter));
+    });
+    const Argument name = text_value(counter.name);
+    as_user(extension_owner(), [&] {
+        run(offsets_statement, {name}, Snapshot::kCaller);
+        put_rows(result);
+        run(hours_statement, {name, hours.columns[0], hours.columns[1]}, Snapshot::kCaller);
+        put_rows(result);
+        const Sums labels = label_late_hours(counter);
+        run(late_windows_statement,
+            {name, labels.columns[0], labels.columns[1], labels.columns[2], late.columns[0], late.columns[1], late.columns[2]},
+            Snapshot::kCaller);
+        put_rows(result);
+        run(rollups_statement, {rollups.columns[0], rollups.columns[1], rollups.columns[2]}, Snapshot::kCaller);
+        put_rows(result);
+    });
+}
+
+}  // namespace
+
+TOPK_SQL_FUNCTION(topk_audit) {
+    const char* name = text_argument(fcinfo, 0, "counter");
+    InitMaterializedSRF(fcinfo, 0);
+    const auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+    with_spi([&] {
+        const Counter counter = find_counter(name, Snapshot::kCaller);
+        require_access(counter, {"read", "admin"}, Snapshot::kCaller);
+        refuse_policies(counter);
+        audit(counter, result);
+    });
+    return 0;
+}
+
+}  // namespace topk
