@@ -54,7 +54,7 @@ Correction read_correction(FunctionCallInfo fcinfo) {
 
 /// Waits until nothing else changes the counter. A counter that was dropped meanwhile is refused.
 void lock_seal(const Counter& counter) {
-    lock_counter(counter.hour_table, LockPurpose::kSeal, ExclusiveLock);
+    lock_seal(counter.hour_table, counter.name);
     std::uint64_t found = 0;
     as_user(extension_owner(), [&] {
         found = run(still_there_statement, {text_value(counter.name), oid_value(counter.hour_table)}, Snapshot::kFresh);
