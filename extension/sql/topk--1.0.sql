@@ -347,6 +347,18 @@ CREATE FUNCTION @extschema@.topk(span text, k int DEFAULT 10, at timestamptz DEF
     SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION @extschema@.topk IS 'the k most viewed of the hour, day, month or all time that contains "at" (default: now), or of the whole hours of an interval that end with it; the same as topk.top';
 
+CREATE FUNCTION topk.between(since timestamptz, until timestamptz, k int DEFAULT 10, counter text DEFAULT 'video_views')
+    RETURNS TABLE (rank bigint, video_id text, views bigint)
+    AS 'MODULE_PATHNAME', 'topk_between' LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED ROWS 10
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.between IS 'the k most viewed of the whole hours from "since" to before "until"';
+
+CREATE FUNCTION topk.explain(span text, k int DEFAULT 10, at timestamptz DEFAULT NULL, counter text DEFAULT 'video_views')
+    RETURNS TABLE (list text, estimated_rows bigint, rows_read bigint, lookups bigint, last_views bigint, ended text)
+    AS 'MODULE_PATHNAME', 'topk_explain' LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED ROWS 30
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.explain IS 'how topk() finds a list: what it reads of every sorted list, what it looks up, and whether it has to add up all rows';
+
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Counters
 -- ---------------------------------------------------------------------------------------------------------------------
@@ -392,12 +404,15 @@ BEGIN
         window_start pg_catalog.timestamptz NOT NULL, video_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
         views pg_catalog.int8 NOT NULL CHECK (views OPERATOR(pg_catalog.>) 0), PRIMARY KEY (span, window_start, video_id)) WITH (fillfactor = 70)',
         home, late);
+    EXECUTE pg_catalog.format('CREATE INDEX ON %I.%I USING topk (span, window_start, views DESC, video_id)', home, late);
     EXECUTE pg_catalog.format('COMMENT ON TABLE %I.%I IS %L', home, late,
         pg_catalog.format('views of counter %I that came too late for their hour, kept for the day, month and all time that still took them', name));
 
     FOREACH grain IN ARRAY '{day,month,all_time}'::pg_catalog.text[] LOOP
         EXECUTE pg_catalog.format('CREATE TABLE %I.%I (window_start pg_catalog.timestamptz NOT NULL, video_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
             views pg_catalog.int8 NOT NULL CHECK (views OPERATOR(pg_catalog.>) 0), PRIMARY KEY (window_start, video_id)) WITH (fillfactor = 70)',
+            home, pg_catalog.format('%s_%s_rollup', name, grain));
+        EXECUTE pg_catalog.format('CREATE INDEX ON %I.%I USING topk (window_start, views DESC, video_id)',
             home, pg_catalog.format('%s_%s_rollup', name, grain));
         EXECUTE pg_catalog.format('COMMENT ON TABLE %I.%I IS %L', home, pg_catalog.format('%s_%s_rollup', name, grain),
             pg_catalog.format('views of counter %I by video, added up from sealed hours (%s)', name, grain));

@@ -1,54 +1,17 @@
 // Finding the partition of an hour, its index, and reading it.
 #include "hour_list.h"
 
-#include "index/am.h"
 #include "index/scan.h"
+#include "list_table.h"
 #include "registry_rows.h"
 
 namespace topk {
 
 namespace {
 
-constexpr AttrNumber kWindowStart = 1, kVideoId = 2, kViews = 3;  // as register_counter demands them
-
-/// True for a usable (window_start, views DESC, video_id) of our access method.
-bool is_hour_index(Relation index) {
-    const FormData_pg_index& form = *index->rd_index;
-    return index->rd_indam->ambuild == topk_build && form.indisvalid && !form.indcheckxmin && form.indnatts == 3 &&
-           form.indkey.values[0] == kWindowStart && form.indkey.values[1] == kViews && form.indkey.values[2] == kVideoId &&
-           (index->rd_indoption[1] & INDOPTION_DESC) != 0 && (index->rd_indoption[2] & INDOPTION_DESC) == 0 &&
-           index->rd_indcollation[2] == C_COLLATION_OID && index->rd_opcintype[0] == TIMESTAMPTZOID && index->rd_opcintype[1] == INT8OID &&
-           index->rd_opcintype[2] == TEXTOID;
-}
-
-/// Opens the partition's index; null if it has none.
-Relation open_hour_index(Relation partition) {
-    List* indexes = RelationGetIndexList(partition);
-    Relation found = nullptr;
-    for (int i = 0; i < list_length(indexes) && found == nullptr; ++i) {
-        Relation index = index_open(list_nth_oid(indexes, i), AccessShareLock);
-        if (is_hour_index(index))
-            found = index;
-        else
-            index_close(index, AccessShareLock);
-    }
-    list_free(indexes);
-    return found;
-}
-
-AttrNumber column_of(Relation partition, const char* name) {
-    return get_attnum(RelationGetRelid(partition), name);
-}
-
-/// Partitions made by hand may have their columns elsewhere.
-bool has_our_columns(Relation partition) {
-    return column_of(partition, "window_start") == kWindowStart && column_of(partition, "video_id") == kVideoId &&
-           column_of(partition, "views") == kViews && partition->rd_rel->relkind == RELKIND_RELATION;
-}
-
 std::span<Ranked> read_index(Relation partition, Relation index, TimestampTz start, std::int32_t k) {
     ScanKeyData hour;
-    ScanKeyEntryInitialize(&hour, 0, 1, BTEqualStrategyNumber, TIMESTAMPTZOID, InvalidOid, F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(start));
+    fix_column(&hour, 1, TIMESTAMPTZOID, TimestampTzGetDatum(start));
     auto* list = static_cast<Ranked*>(palloc(static_cast<std::size_t>(k) * sizeof(Ranked)));
     std::size_t size = 0;
     IndexScanDesc scan = begin_index_scan(partition, index, GetActiveSnapshot(), 1);
@@ -64,34 +27,72 @@ std::span<Ranked> read_index(Relation partition, Relation index, TimestampTz sta
     return {list, size};
 }
 
-/// The partition that the bounds give, with the owner's rights, since building a partition key runs functions in it.
-Oid find_partition(const Counter& counter, TimestampTz instant) {
-    Relation table = try_table_open(counter.hour_table, AccessShareLock);
-    if (table == nullptr) refuse_dropped(counter);
-    const PartitionKey key = RelationGetPartitionKey(table);
-    if (key == nullptr || key->strategy != PARTITION_STRATEGY_RANGE || key->partnatts != 1 || key->parttypid[0] != TIMESTAMPTZOID)
-        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                        errmsg("the hour table of counter \"%s\" is not partitioned by range of a timestamp with time zone", counter.name),
-                        errhint("Remove the counter with topk.drop_counter, and make it with topk.create_counter.")));
-    const PartitionDesc desc = RelationGetPartitionDesc(table, true);
-    Oid found = InvalidOid;
-    if (desc->boundinfo != nullptr) {
-        Datum value = TimestampTzGetDatum(instant);
-        bool equal;
-        const int bound = partition_range_datum_bsearch(key->partsupfunc, key->partcollation, desc->boundinfo, 1, &value, &equal);
-        const int partition = desc->boundinfo->indexes[bound + 1];
-        if (partition >= 0) found = desc->oids[partition];
+/// Opens the hour table and runs body on its partitions; with the owner's rights, since building a partition key runs functions in it.
+template <typename Body>
+void with_partitions(const Counter& counter, Body&& body) {
+    survives_longjmp<std::remove_reference_t<Body>>();
+    as_user(counter.owner, [&] {
+        Relation table = try_table_open(counter.hour_table, AccessShareLock);
+        if (table == nullptr) refuse_dropped(counter);
+        const PartitionKey key = RelationGetPartitionKey(table);
+        if (key == nullptr || key->strategy != PARTITION_STRATEGY_RANGE || key->partnatts != 1 || key->parttypid[0] != TIMESTAMPTZOID)
+            ereport(ERROR,
+                    (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                     errmsg("the hour table of counter \"%s\" is not partitioned by range of a timestamp with time zone", counter.name),
+                     errhint("Remove the counter with topk.drop_counter, and make it with topk.create_counter.")));
+        body(key, RelationGetPartitionDesc(table, true));
+        table_close(table, NoLock);
+    });
+}
+
+/// The i-th bound of a range-partitioned table; infinite before the first and after the last.
+TimestampTz bound_at(const PartitionBoundInfoData& bounds, int i) {
+    if (i < 0) return DT_NOBEGIN;
+    if (i >= bounds.ndatums) return DT_NOEND;
+    switch (bounds.kind[i][0]) {
+        case PARTITION_RANGE_DATUM_MINVALUE:
+            return DT_NOBEGIN;
+        case PARTITION_RANGE_DATUM_MAXVALUE:
+            return DT_NOEND;
+        default:
+            return DatumGetTimestampTz(bounds.datums[i][0]);
     }
-    table_close(table, NoLock);
-    return found;
 }
 
 }  // namespace
 
 Oid partition_at(const Counter& counter, TimestampTz instant) {
     Oid found = InvalidOid;
-    as_user(counter.owner, [&] { found = find_partition(counter, instant); });
+    with_partitions(counter, [&](PartitionKey key, PartitionDesc desc) {
+        if (desc->boundinfo == nullptr) return;
+        Datum value = TimestampTzGetDatum(instant);
+        bool equal;
+        const int bound = partition_range_datum_bsearch(key->partsupfunc, key->partcollation, desc->boundinfo, 1, &value, &equal);
+        const int partition = desc->boundinfo->indexes[bound + 1];
+        if (partition >= 0) found = desc->oids[partition];
+    });
     return found;
+}
+
+bool partitions_within(const Counter& counter, TimestampTz start, TimestampTz end, std::span<Partition>* partitions) {
+    bool all_have_bounds = true;
+    *partitions = {};
+    const MemoryContext caller = CurrentMemoryContext;
+    with_partitions(counter, [&](PartitionKey, PartitionDesc desc) {
+        if (desc->boundinfo == nullptr) return;
+        const PartitionBoundInfoData& bounds = *desc->boundinfo;
+        all_have_bounds = bounds.default_index < 0;
+        auto* found = static_cast<Partition*>(MemoryContextAlloc(caller, static_cast<std::size_t>(desc->nparts) * sizeof(Partition)));
+        std::size_t count = 0;
+        for (int i = 0; i <= bounds.ndatums; ++i) {
+            const Partition partition = {InvalidOid, bound_at(bounds, i - 1), bound_at(bounds, i)};
+            if (bounds.indexes[i] < 0 || partition.end <= start || partition.start >= end) continue;
+            found[count] = partition;
+            found[count++].table = desc->oids[bounds.indexes[i]];
+        }
+        *partitions = {found, count};
+    });
+    return all_have_bounds;
 }
 
 bool stored_hour_at(const Counter& counter, TimestampTz instant, TimestampTz* start) {
@@ -107,15 +108,12 @@ bool stored_hour_at(const Counter& counter, TimestampTz instant, TimestampTz* st
 
 bool read_hour_list(const Counter& counter, TimestampTz start, std::int32_t k, std::span<Ranked>* list) {
     const Oid oid = partition_at(counter, start);
-    Relation partition = OidIsValid(oid) ? try_table_open(oid, AccessShareLock) : nullptr;
-    if (partition == nullptr) return false;
-    Relation index = has_our_columns(partition) ? open_hour_index(partition) : nullptr;
-    if (index != nullptr) {
-        *list = read_index(partition, index, start, k);
-        index_close(index, NoLock);
-    }
-    table_close(partition, NoLock);
-    return index != nullptr;
+    ListTable partition;
+    if (!OidIsValid(oid) || !open_list_table(oid, 1, &partition)) return false;
+    const bool has_index = partition.top_index != nullptr;
+    if (has_index) *list = read_index(partition.relation, partition.top_index, start, k);
+    close_list_table(partition);
+    return has_index;
 }
 
 }  // namespace topk

@@ -1,4 +1,4 @@
-// The list of one hour, straight from the topk index of its partition.
+// The partitions of hours, and the list of one hour, straight from the topk index of its partition.
 #pragma once
 
 #include "counter.h"
@@ -12,6 +12,15 @@ struct Ranked {
 
 /// The partition of the hour table that holds the instant; InvalidOid if there is none.
 Oid partition_at(const Counter& counter, TimestampTz instant);
+
+struct Partition {
+    Oid table;
+    TimestampTz start;
+    TimestampTz end;
+};
+
+/// The partitions of the hour table that overlap [start, end), ascending. palloc'ed. False if there is a default partition, too.
+bool partitions_within(const Counter& counter, TimestampTz start, TimestampTz end, std::span<Partition>* partitions);
 
 /// The start of the stored hour that contains the instant, in the caller's snapshot; false if no hour is stored there.
 bool stored_hour_at(const Counter& counter, TimestampTz instant, TimestampTz* start);

@@ -8,12 +8,14 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
 #include <iterator>
 #include <new>
 #include <span>
+#include <string_view>
 #include <type_traits>
 
 #pragma GCC diagnostic push
@@ -71,6 +73,7 @@ extern "C" {
 #include <nodes/pathnodes.h>
 #include <optimizer/cost.h>
 #include <optimizer/optimizer.h>
+#include <optimizer/plancat.h>
 #include <partitioning/partbounds.h>
 #include <partitioning/partdesc.h>
 #include <pgstat.h>

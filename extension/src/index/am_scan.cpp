@@ -101,7 +101,7 @@ bool ends_at(IndexScanDesc scan, const Key& key) {
     return false;
 }
 
-bool next_candidate(IndexScanDesc scan) {
+bool find_candidate(IndexScanDesc scan) {
     ScanState* state = state_of(scan);
     for (;;) {
         const Step step = state->candidates->next();
@@ -170,6 +170,22 @@ void get_values(IndexScanDesc scan, Datum* values, bool* nulls) {
     std::copy_n(state->candidates->nulls(), columns, nulls);
 }
 
+Step next_candidate(IndexScanDesc scan) {
+    ScanState* state = state_of(scan);
+    MemoryContext caller = MemoryContextSwitchTo(state->context);
+    if (state->direction == NoMovementScanDirection) begin(scan, ForwardScanDirection);
+    if (state->candidates == nullptr) elog(ERROR, "a topk scan without a group has no candidates");
+    Step step;
+    do step = state->candidates->next();
+    while (step == Step::kFiltered);
+    MemoryContextSwitchTo(caller);
+    return step;
+}
+
+const Key& cut_of(IndexScanDesc scan) {
+    return state_of(scan)->candidates->cut();
+}
+
 extern "C" IndexScanDesc topk_beginscan(Relation relation, int keys, int orderbys) {
     IndexScanDesc scan = RelationGetIndexScan(relation, keys, orderbys);
     auto* state = static_cast<ScanState*>(palloc0(sizeof(ScanState)));
@@ -191,7 +207,7 @@ extern "C" bool topk_gettuple(IndexScanDesc scan, ScanDirection direction) {
     if (direction != state->direction) elog(ERROR, "a topk scan cannot change its direction");
     scan->xs_recheck = false;  // what comes has met the conditions in the scan's snapshot
     bool found = false;
-    if (!state->done && state->fallback == nullptr) found = next_candidate(scan);
+    if (!state->done && state->fallback == nullptr) found = find_candidate(scan);
     if (!state->done && !found && state->fallback != nullptr) {
         ItemPointerData root;
         found = state->fallback->next(&root);
