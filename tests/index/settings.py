@@ -9,6 +9,7 @@ METHOD = os.environ.get("TOPK_METHOD") or "topk"
 READERS = int(os.environ.get("TOPK_READERS") or 1000)
 STANDBY_READERS = int(os.environ.get("TOPK_STANDBY_READERS") or 200)
 CONTROL_READERS = int(os.environ.get("TOPK_CONTROL_READERS") or 3000)
+MERGES = int(os.environ.get("TOPK_MERGES") or 1000)
 CRASHES = int(os.environ.get("TOPK_CRASHES") or 3)
 DAMAGES = int(os.environ.get("TOPK_DAMAGES") or 84)
 SIZE = float(os.environ.get("TOPK_SIZE") or 0.1)
