@@ -31,11 +31,13 @@ std::span<StoredHour> stored_hours(const Counter& counter, const Cover& cover) {
     return {hours, count};
 }
 
-/// The part of a day's rows that an hour holds, by guess: those of the hours that have begun.
+/// The part of a day's rows that an hour holds, by guess: as much as each of the hours that have begun.
 double share_of_day(const StoredHour& hour) {
     const TimestampTz now = GetCurrentTransactionStartTimestamp();
-    if (hour.start > now) return 0;
-    return 1 / std::clamp(std::ceil(static_cast<double>(now - hour.day_start) / USECS_PER_HOUR), 1.0, 24.0);
+    const double begun = std::ceil(static_cast<double>(now - hour.day_start) / USECS_PER_HOUR);
+    const bool is_today = begun > 0 && begun <= 24;
+    if (is_today && hour.start > now) return 0;
+    return 1 / (is_today ? begun : 24);
 }
 
 double estimated_rows(Relation table) {
