@@ -51,6 +51,12 @@ bool take_best(std::span<MergedVideo* const> best, std::span<Ranked>* list) {
     return true;
 }
 
+/// True if the snapshot may show two rows of one video in a list, which only adding up counts both: that of its own transaction, and the
+/// one before, which somebody deleted since the snapshot was taken.
+bool may_see_two_rows() {
+    return IsolationUsesXactSnapshot() && TransactionIdIsValid(GetTopTransactionIdIfAny());
+}
+
 /// Requires: the lists are open.
 std::span<Ranked> run_merge(ListSource& source, std::int32_t k, MergeReport* report) {
     using ListMerge = Merge<ListSource>;
@@ -76,6 +82,10 @@ std::span<Ranked> merge_lists(const Counter& counter, const Cover& cover, std::i
     std::span<Ranked> list;
     if (has_policies(counter, GetUserId()) || has_policies(counter, counter.owner)) {
         report->given_up = "row-level security";
+        return list;
+    }
+    if (may_see_two_rows()) {
+        report->given_up = "written in a transaction with one snapshot";
         return list;
     }
     as_user(counter.owner, [&] {
