@@ -8,6 +8,7 @@ namespace topk {
 namespace {
 
 constexpr const char* kNoIndex = "a table has no topk index, or no primary key, that can be used";
+static_assert(kMaxMergedLists == 256);
 constexpr const char* kTooMany = "there are more than 256 lists";
 
 Statement hours_statement = {

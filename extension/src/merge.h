@@ -31,7 +31,8 @@ struct ListRow {
     std::string_view id;
 };
 
-/// A list as far as it was read: what was not read ranks below (at kCut: at or below) value and id. At kExhausted the value is 0.
+/// A list as far as it was read: what was not read ranks below value and id, those of the last row; at kCut, of the threshold if that ranks
+/// below, and then at or below it. At kExhausted the value is 0.
 struct ListHead {
     std::int64_t value = 0;
     std::string_view id;
@@ -179,9 +180,13 @@ void Merge<Source>::read_rows() {
                 ++head.rows_read;
                 ++touched_;
                 see(list, row);
-            } else {
-                head.value = head.state == ListState::kCut ? std::max<std::int64_t>(row.value, 0) : 0;
-                head.id = head.state == ListState::kCut ? source_.keep(row.id) : std::string_view();
+            } else if (head.state == ListState::kExhausted) {
+                head.value = 0;
+                head.id = {};
+            } else if (head.rows_read == 0 || ranks_above(head.value, head.id, row.value, row.id)) {
+                // Thresholds rise: one that ranks above what was read in order says less than the last row.
+                head.value = std::max<std::int64_t>(row.value, 0);
+                head.id = source_.keep(row.id);
             }
         }
     }

@@ -126,17 +126,20 @@ std::int64_t value_of(Shape shape, Random& random, std::size_t list, std::size_t
     }
 }
 
-/// Cuts a list somewhere; its threshold ranks below what can be read, and at or above the rest. It may be shorter than any id.
+/// Cuts a list somewhere; its threshold ranks at or above the rest, even above what could be read. Its id may be shorter than any.
 void cut(List& list, Random& random) {
     list.is_cut = true;
     list.readable = below(random, list.rows.size() + 1);
     const bool has_rest = list.readable < list.rows.size();
     list.threshold = has_rest ? list.rows[list.readable] : Row{static_cast<std::int64_t>(below(random, 3)), id_of(below(random, 12))};
     if (below(random, 2) == 0) list.threshold.id.resize(below(random, list.threshold.id.size() + 1));
-    if (below(random, 4) == 0) list.threshold.value += static_cast<std::int64_t>(list.threshold.value < INT64_MAX);
-    if (list.readable > 0 && !above(list.rows[list.readable - 1], list.threshold)) {
-        list.threshold = has_rest ? list.rows[list.readable] : Row{0, "~"};
-    }
+    if (below(random, 4) == 0) list.threshold = {INT64_MAX, ""};
+}
+
+/// What is known of the rest of a list that was read to its threshold.
+Row lowest(const List& list) {
+    if (list.readable > 0 && !above(list.rows[list.readable - 1], list.threshold)) return list.rows[list.readable - 1];
+    return list.threshold;
 }
 
 std::vector<List> make_lists(Random& random, std::size_t most_lists, std::size_t most_videos) {
@@ -186,8 +189,9 @@ bool is_undecidable(const std::vector<List>& lists, std::size_t k) {
     for (const List& list : lists) {
         if (!list.is_cut) continue;
         is_cut = true;
-        greatest += list.threshold.value;
-        if (list.threshold.value > 0) id = std::max(id, list.threshold.id);
+        const Row head = lowest(list);
+        greatest += head.value;
+        if (head.value > 0) id = std::max(id, head.id);
     }
     const std::vector<Sum> seen = by_brute_force(lists, true);
     if (!is_cut || greatest == 0) return false;
