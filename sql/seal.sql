@@ -100,6 +100,9 @@ SELECT * FROM moved;
 SELECT partition, p.flushed_at = b.flushed_at AS same_flush, p.visible_after = b.visible_after AS same_freshness FROM topk.kafka_progress p JOIN before b USING (partition) WHERE p.topic = 'events' ORDER BY 1;
 SELECT topk.flush('video_views', 'events', t.deltas(), NULL, NULL, ARRAY[idle(0, 4, 1, '-infinity'), idle(1, 1, 4, '9999-01-01Z'), idle(2, 1, 1, clock_timestamp())]);
 SELECT partition, clock_advanced_at - watermark BETWEEN '60 s' AND '61 s' AS a_minute_behind FROM topk.kafka_progress WHERE topic = 'events' ORDER BY 1;
+-- Nor do records take a watermark further ahead of the server's clock than events may be: a consumer whose clock is wrong seals no future hours.
+SELECT topk.flush('video_views', 'events', t.deltas(), NULL, NULL, ARRAY[t.advance(1, 1, 4, 5, '9999-01-01Z')]);
+SELECT flushed_at + '5 min' = watermark AS at_the_skew, visible_after FROM topk.kafka_progress WHERE topic = 'events' AND partition = 1;
 -- It is compared as ever, and a watermark alone with offsets or books is none.
 SELECT split_part(t.error($$SELECT topk.flush('video_views', 'events', t.deltas(), NULL, NULL, ARRAY[idle(0, 3, 1, '2020-02-01 03:30Z')])$$), E'\n', 1);
 SELECT split_part(t.error($$SELECT topk.flush('video_views', 'events', t.deltas(), NULL, NULL, ARRAY[idle(0, 4, 2, '2020-02-01 03:30Z')])$$), E'\n', 1);
