@@ -143,8 +143,15 @@ SELECT t.error('SELECT topk.window_end(''video_views'', ''all_time'', now())');
 SELECT t.error('SELECT topk.window_end(''video_views'', ''day'', ''infinity'')');
 SELECT t.error('SELECT topk.window_end(''no such'', ''day'', now())');
 
--- Dropped with the counter.
 SET client_min_messages = warning;
+-- A counter whose hour table was dropped by hand does not keep the windows of others from its admin.
+SELECT topk.create_counter('torn');
+SELECT topk.correct('torn', '2020-01-01Z', 'a', 1, 'makes a day'), topk.grant_access('regress_topk_admin', 'admin', 'torn');
+DROP TABLE torn_hour CASCADE;
+SELECT counter, count(*) > 0 AS windows FROM topk.time_window GROUP BY 1;
+SELECT topk.drop_counter('torn');
+
+-- Dropped with the counter.
 SELECT topk.drop_counter('video_views');
 SELECT count(*) FROM topk.seal_hold_data;
 DROP FUNCTION frontier, reach, idle, changed, attempt, tries;

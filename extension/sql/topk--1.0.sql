@@ -322,7 +322,9 @@ CREATE VIEW topk.time_window WITH (security_barrier) AS
         UNION ALL SELECT 'day', h.day_start, topk.window_end(c.name, 'day', max(h.hour_start)) FROM topk.hour_map h WHERE h.counter = c.name GROUP BY h.day_start
         UNION ALL SELECT 'month', h.month_start, topk.window_end(c.name, 'month', max(h.hour_start)) FROM topk.hour_map h WHERE h.counter = c.name GROUP BY h.month_start
         UNION ALL SELECT 'all_time', '-infinity', 'infinity') w
-    LEFT JOIN topk.window_revision_data r ON r.counter = c.name AND r.span = w.span AND r.window_start = w.window_start;
+    LEFT JOIN topk.window_revision_data r ON r.counter = c.name AND r.span = w.span AND r.window_start = w.window_start
+    -- An admin's view of one whose table was dropped by hand must not keep the others from sight: topk.window_end refuses it.
+    WHERE EXISTS (SELECT FROM pg_catalog.pg_class t WHERE t.oid = c.hour_table);
 COMMENT ON VIEW topk.time_window IS 'every hour, day and month with a partition, and all time: bounds, sealed or open, rolled up or not, and how often corrected';
 GRANT SELECT ON topk.time_window TO PUBLIC;
 
