@@ -150,6 +150,12 @@ SELECT topk.correct('torn', '2020-01-01Z', 'a', 1, 'makes a day'), topk.grant_ac
 DROP TABLE torn_hour CASCADE;
 SELECT counter, count(*) > 0 AS windows FROM topk.time_window GROUP BY 1;
 SELECT topk.drop_counter('torn');
+-- The greatest lateness and the least watermark.
+SELECT topk.create_counter('patient', lateness => '1000 years');
+SELECT partition FROM topk.claim('patient', 'events', 'cluster', 'group', 'member', 1, '{0}', '{0}', '{100}');
+SELECT topk.flush('patient', 'events', t.deltas(), NULL, NULL, ARRAY[t.advance(0, 1, 0, 1, '0001-01-01Z')]);
+SELECT topk.seal_step('patient'), (SELECT holds_seal_back LIKE 'reading behind%' FROM topk.status('patient')) AS behind;
+SELECT topk.drop_counter('patient');
 
 -- Dropped with the counter.
 SELECT topk.drop_counter('video_views');
