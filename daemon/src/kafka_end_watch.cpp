@@ -36,7 +36,9 @@ std::optional<KafkaEndWatch::Seen> KafkaEndWatch::parse(std::string_view json) c
     for (const auto& [name, broker] : brokers) {
         const std::int64_t id = number(broker, "nodeid");
         dom::element requests;
-        if (id >= 0 && word(broker, "state") == "UP" && broker["req"].get(requests) == simdjson::SUCCESS) {
+        // The group's coordinator is listed a second time, by the same id: a connection of its own that fetches nothing.
+        if (id >= 0 && word(broker, "source") != "logical" && word(broker, "state") == "UP" &&
+            broker["req"].get(requests) == simdjson::SUCCESS) {
             seen.brokers[id] = {id, number(broker, "connects"), number(requests, "Fetch")};
         }
     }

@@ -98,13 +98,22 @@ std::string outcome(const verify::Differences& differences) {
                        differences.count(Kind::books), differences.count(Kind::rows), differences.count(Kind::records));
 }
 
-int report(const VerifyOptions& options, const verify::Differences& differences, const verify::Totals& totals) {
+int report(const VerifyOptions& options, const verify::Differences& differences, const verify::Recount& recount) {
+    const verify::Totals& totals = recount.totals();
     const std::vector<std::string> in_words = differences.in_words();
     for (const std::string& difference : in_words) {
         say(difference);
     }
     if (differences.count() > in_words.size()) {
         say(fmt::format("… and {} more", differences.count() - in_words.size()));
+    }
+    if (const auto& why = recount.split_not_compared()) {
+        say(fmt::format("verify: in time and late ({} records) were compared in their sum only: {}", totals.late, *why));
+    } else {
+        say(fmt::format("verify: in time and late ({} records) were compared each for itself", totals.late));
+    }
+    if (recount.corrections() > 0) {
+        say(fmt::format("verify: {} corrections by topk.correct were taken back before comparing", recount.corrections()));
     }
     say(fmt::format("verify: {}: counter {}, topic {}: {} records ({} counted or late, {} dead), {} offsets skipped, {} rows",
                     outcome(differences), options.counter, options.topic, totals.records, totals.events, totals.dead, totals.skipped,
@@ -148,7 +157,7 @@ int run_verify(const VerifyOptions& options) {
         return failed(*error);
     }
     const verify::Differences differences = recount.compare();
-    return report(options, differences, recount.totals());
+    return report(options, differences, recount);
 }
 
 }  // namespace

@@ -13,9 +13,12 @@
 #include <tl/expected.hpp>
 #include <vector>
 
+#include "verify_split.h"
 #include "verify_stored.h"
 
 namespace topkd::verify {
+
+struct Decoded;
 
 /// One record as the verifier's consumer delivered it.
 struct LogRecord {
@@ -50,7 +53,8 @@ struct Totals {
     std::int64_t events = 0;  ///< counted or late
     std::int64_t dead = 0;
     std::int64_t skipped = 0;
-    std::size_t rows = 0;  ///< (hour, video) pairs
+    std::int64_t late = 0;  ///< as the tables have it
+    std::size_t rows = 0;   ///< (hour, video) pairs
 };
 
 class Recount {
@@ -69,10 +73,16 @@ class Recount {
 
     const Totals& totals() const { return totals_; }
 
+    std::int64_t corrections() const { return stored_.corrections; }
+
+    /// After compare: why counted and late were compared in their sum only; none if also one by one.
+    const std::optional<std::string>& split_not_compared() const { return split_not_compared_; }
+
   private:
     struct PartitionTotals {
         std::int64_t records = 0;
         std::int64_t events = 0;
+        std::int64_t late = 0;  ///< of the events
         std::int64_t dead = 0;
         Instant last_flush = 0;
     };
@@ -82,11 +92,12 @@ class Recount {
     void check_fingerprint(const LogRecord& record);
     void check_limits(const LogRecord& record, Instant time, Instant last_flush);
     void check_dead(const LogRecord& record, unsigned faults, Instant time, std::vector<DeadLetter>& letters, std::int64_t books);
-    std::optional<std::string> count(std::string_view video_id, Instant time, std::int64_t views);
+    std::optional<std::string> count(const LogRecord& record, const Decoded& event, std::int64_t times);
     std::optional<std::string> find_hour(Instant time);
     void compare_books();
     void compare_dead_letters();
     void compare_views();
+    void compare_watermarks();
 
     Stored stored_;
     HoursOf hours_of_;
@@ -94,7 +105,9 @@ class Recount {
     HourBounds current_hour_;           ///< of the record before, where the next one most likely lies as well
     HourViews* current_views_ = nullptr;
     std::map<int, PartitionTotals> partitions_;
+    EventTimes times_;
     Totals totals_;
+    std::optional<std::string> split_not_compared_;
     Differences differences_;
 };
 

@@ -89,23 +89,32 @@ std::string millis(std::string_view expression) {
 }
 
 constexpr std::string_view kBookColumns =
-    "partition, start_offset, next_offset, counted + late, dead, skipped, last_offset, last_timestamp_ms, last_crc, coalesce(cluster_id, "
-    "'')";
+    "partition, start_offset, next_offset, counted, late, dead, skipped, last_offset, last_timestamp_ms, last_crc,"
+    " coalesce(cluster_id, ''), clock_advanced_at IS NOT NULL";
+
+constexpr std::string_view kWatermark = "CASE WHEN isfinite(watermark) THEN (extract(epoch FROM watermark) * 1000)::bigint END";
+
+/// A progress row may say when it was made; through jsonb, a server whose rows do not say it is asked the same way.
+constexpr std::string_view kCreatedAt = "(extract(epoch FROM (to_jsonb(k) ->> 'created_at')::timestamptz) * 1000)::bigint";
 
 Book book(const Row& row) {
     Book result;
     result.partition = static_cast<int>(row.integer(0));
     result.start = row.integer(1);
     result.next = row.integer(2);
-    result.counted_or_late = row.integer(3);
-    result.dead = row.integer(4);
-    result.skipped = row.integer(5);
-    result.last_offset = row.optional_integer(6);
-    result.last_timestamp = row.optional_integer(7);
-    result.last_crc = row.optional_integer(8);
-    result.cluster_id = row.string(9);
-    result.flushed_at = row.integer(10);
-    result.reset_reason = row.string(11);
+    result.counted = row.integer(3);
+    result.late = row.integer(4);
+    result.dead = row.integer(5);
+    result.skipped = row.integer(6);
+    result.last_offset = row.optional_integer(7);
+    result.last_timestamp = row.optional_integer(8);
+    result.last_crc = row.optional_integer(9);
+    result.cluster_id = row.string(10);
+    result.clock_advanced = row.text(11) == "t";
+    result.flushed_at = row.integer(12);
+    result.watermark = row.optional_integer(13);
+    result.created_at = row.optional_integer(14);
+    result.reset_reason = row.string(15);
     return result;
 }
 
@@ -141,23 +150,24 @@ class Snapshot {
     /// The name of the hour table, quoted and qualified, since search_path has no schema of the user's.
     std::string read_counter() {
         std::string hour_table;
-        run(fmt::format("SELECT hour_table::text, {}, {}, {} FROM topk.counter WHERE name = $1", millis("created_at"), millis("max_age"),
-                        millis("max_clock_skew")),
+        run(fmt::format("SELECT hour_table::text, {}, {}, {}, {} FROM topk.counter WHERE name = $1", millis("created_at"),
+                        millis("max_age"), millis("max_clock_skew"), millis("lateness")),
             {counter_}, [&](const Row& row) {
                 hour_table = row.string(0);
                 stored_.counter_created_at = row.integer(1);
                 stored_.max_age = row.integer(2);
                 stored_.max_clock_skew = row.integer(3);
+                stored_.lateness = row.integer(4);
             });
         return hour_table;
     }
 
     void read_books() {
-        run(fmt::format(
-                "SELECT {0}, coalesce({1}, 0), '' FROM topk.kafka_progress WHERE counter = $1 AND topic = $2 AND next_offset IS NOT NULL"
-                " UNION ALL SELECT {0}, coalesce({1}, 0), reason FROM topk.progress_history"
-                " WHERE counter = $1 AND topic = $2 AND next_offset IS NOT NULL ORDER BY 1, 2",
-                kBookColumns, millis("flushed_at")),
+        run(fmt::format("SELECT {0}, coalesce({1}, 0), {2}, {3}, '' FROM topk.kafka_progress k"
+                        " WHERE counter = $1 AND topic = $2 AND next_offset IS NOT NULL"
+                        " UNION ALL SELECT {0}, coalesce({1}, 0), {2}, {3}, reason FROM topk.progress_history k"
+                        " WHERE counter = $1 AND topic = $2 AND next_offset IS NOT NULL ORDER BY 1, 2",
+                        kBookColumns, millis("flushed_at"), kWatermark, kCreatedAt),
             {counter_, topic_}, [&](const Row& row) { stored_.books.push_back(book(row)); });
         run("SELECT topic FROM topk.kafka_progress WHERE counter = $1 AND topic <> $2 AND next_offset > start_offset"
             " UNION SELECT topic FROM topk.progress_history WHERE counter = $1 AND topic <> $2 AND next_offset > start_offset ORDER BY 1",
@@ -174,9 +184,16 @@ class Snapshot {
     }
 
     void read_views(const std::string& hour_table) {
-        const auto add = [&](const Row& row) { stored_.hours[row.integer(0)][row.string(1)].stored += row.integer(2); };
-        run(fmt::format("SELECT {}, video_id, views FROM {}", millis("window_start"), hour_table), {}, add);
-        run(fmt::format("SELECT {}, video_id, views FROM topk.late_views WHERE counter = $1", millis("hour_start")), {counter_}, add);
+        const auto views_of = [&](const Row& row) -> Views& { return stored_.hours[row.integer(0)][row.string(1)]; };
+        run(fmt::format("SELECT {}, video_id, views FROM {}", millis("window_start"), hour_table), {},
+            [&](const Row& row) { views_of(row).counted += row.integer(2); });
+        run(fmt::format("SELECT {}, video_id, views FROM topk.late_views WHERE counter = $1", millis("hour_start")), {counter_},
+            [&](const Row& row) { views_of(row).late += row.integer(2); });
+        run(fmt::format("SELECT {}, video_id, delta FROM topk.correction WHERE counter = $1", millis("hour_start")), {counter_},
+            [&](const Row& row) {
+                views_of(row).counted -= row.integer(2);
+                ++stored_.corrections;
+            });
     }
 
     PGconn* connection_;

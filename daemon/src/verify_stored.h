@@ -24,7 +24,8 @@ struct Book {
     int partition = 0;
     std::int64_t start = 0;
     std::int64_t next = 0;
-    std::int64_t counted_or_late = 0;
+    std::int64_t counted = 0;
+    std::int64_t late = 0;
     std::int64_t dead = 0;
     std::int64_t skipped = 0;
     std::optional<std::int64_t> last_offset;  ///< with the fingerprint of the record there
@@ -32,7 +33,10 @@ struct Book {
     std::optional<std::int64_t> last_crc;
     std::string cluster_id;
     Instant flushed_at = 0;
-    std::string reset_reason;  ///< empty for today's row
+    std::string reset_reason;           ///< empty for today's row
+    std::optional<Instant> watermark;   ///< none before the first event
+    bool clock_advanced = false;        ///< the watermark followed the clock at some time
+    std::optional<Instant> created_at;  ///< none where the row does not say
 };
 
 struct DeadLetter {
@@ -42,10 +46,12 @@ struct DeadLetter {
     bool seen = false;  ///< its record was found in the log
 };
 
-/// Views of one video in one hour: counted and late, and what the log has.
+/// Views of one video in one hour: what the tables have, as it was before corrections, and what the log has.
 struct Views {
-    std::int64_t stored = 0;
-    std::int64_t recounted = 0;
+    std::int64_t counted = 0;
+    std::int64_t late = 0;
+    std::int64_t recounted = 0;  ///< in time
+    std::int64_t recounted_late = 0;
 };
 
 using HourViews = std::unordered_map<std::string, Views>;
@@ -58,6 +64,8 @@ struct Stored {
     Instant counter_created_at = 0;
     std::int64_t max_age = 0;  ///< milliseconds, like the next one
     std::int64_t max_clock_skew = 0;
+    std::int64_t lateness = 0;
+    std::int64_t corrections = 0;           ///< by topk.correct, taken back in the hours above
     std::vector<std::string> other_topics;  ///< that were counted into the same tables
 };
 

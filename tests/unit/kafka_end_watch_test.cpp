@@ -23,9 +23,9 @@ struct Statistics {
     std::string json() const {
         return fmt::format(
             R"({{ "name": "rdkafka#consumer-1", "ts":{}, "brokers":{{
-              "GroupCoordinator": {{ "name":"GroupCoordinator", "nodeid":-1, "state":"UP", "connects":1, "req": {{ "Fetch": 0 }} }},
-              "b:1/1": {{ "name":"b:1/1", "nodeid":1, "state":"{}", "connects":{}, "req": {{ "Fetch": {}, "Metadata": 4 }} }},
-              "b:2/2": {{ "name":"b:2/2", "nodeid":2, "state":"UP", "connects":1, "req": {{ "Fetch": 5 }} }} }},
+              "b:1/1": {{ "name":"b:1/1", "nodeid":1, "source":"configured", "state":"{}", "connects":{}, "req": {{ "Fetch": {}, "Metadata": 4 }} }},
+              "GroupCoordinator": {{ "name":"GroupCoordinator", "nodeid":1, "source":"logical", "state":"UP", "connects":2, "req": {{ "Fetch": 0 }} }},
+              "b:2/2": {{ "name":"b:2/2", "nodeid":2, "source":"learned", "state":"UP", "connects":1, "req": {{ "Fetch": 5 }} }} }},
               "topics":{{ "t": {{ "topic":"t", "partitions":{{
                 "3": {{ "partition":3, "broker":{}, "leader":1, "fetch_state":"{}", "hi_offset":{}, "ls_offset":{} }},
                 "-1": {{ "partition":-1, "broker":-1, "fetch_state":"none", "hi_offset":-1001, "ls_offset":-1001 }} }} }} }} }})",

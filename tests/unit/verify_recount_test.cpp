@@ -54,10 +54,12 @@ Stored consistent(const Log& log) {
     stored.counter_created_at = kNoon;
     stored.max_age = 400 * kDay;
     stored.max_clock_skew = 300'000;
+    stored.lateness = 60'000;
     Book book;
     book.start = 5;
     book.next = 15;
-    book.counted_or_late = 5;
+    book.counted = 5;
+    book.watermark = kNoon;
     book.dead = 3;
     book.skipped = 2;
     book.last_offset = 14;
@@ -65,8 +67,8 @@ Stored consistent(const Log& log) {
     book.last_crc = fingerprint_of(Log::record(log.entries.back()));
     book.flushed_at = kNoon + 2 * kHour;
     stored.books = {book};
-    stored.hours[kNoon] = {{"a", {2, 0}}, {"b", {1, 0}}, {"c", {1, 0}}};
-    stored.hours[kNoon + kHour] = {{"a", {1, 0}}};
+    stored.hours[kNoon] = {{"a", {2}}, {"b", {1}}, {"c", {1}}};
+    stored.hours[kNoon + kHour] = {{"a", {1}}};
     stored.dead_letters[{0, 8}] = {letter("not JSON: detail", "not json")};
     stored.dead_letters[{0, 9}] = {letter("video_id empty", log.entries[4].value)};
     stored.dead_letters[{0, 12}] = {letter("older than max_age: by 1 ms", log.entries[6].value)};
@@ -118,12 +120,12 @@ TEST_P(VerifyRecountDamage, IsTheOneDifference) {
 }
 
 const Damage kDamages[] = {
-    {"view_more", [](Stored& s) { ++s.hours[kNoon]["a"].stored; }, "video \"a\": the tables have 3 views, the log 2"},
-    {"view_less", [](Stored& s) { --s.hours[kNoon]["a"].stored; }, "the tables have 1 views, the log 2"},
+    {"view_more", [](Stored& s) { ++s.hours[kNoon]["a"].counted; }, "video \"a\": the tables have 3 views, the log 2"},
+    {"view_less", [](Stored& s) { --s.hours[kNoon]["a"].counted; }, "the tables have 1 views, the log 2"},
     {"row_missing", [](Stored& s) { s.hours[kNoon].erase("b"); }, "video \"b\": the tables have 0 views, the log 1"},
-    {"row_too_many", [](Stored& s) { s.hours[kNoon]["\n"].stored = 1; }, "video \"\\n\": the tables have 1 views, the log 0"},
-    {"hour_too_many", [](Stored& s) { s.hours[kNoon + 9 * kHour]["a"].stored = 1; }, "hour 2026-03-01T21:00:00Z"},
-    {"counted_more", [](Stored& s) { ++s.books[0].counted_or_late; }, "the books have 6 records counted or late, the log 5"},
+    {"row_too_many", [](Stored& s) { s.hours[kNoon]["\n"].counted = 1; }, "video \"\\n\": the tables have 1 views, the log 0"},
+    {"hour_too_many", [](Stored& s) { s.hours[kNoon + 9 * kHour]["a"].counted = 1; }, "hour 2026-03-01T21:00:00Z"},
+    {"counted_more", [](Stored& s) { ++s.books[0].counted; }, "the books have 6 records counted or late, the log 5"},
     {"dead_less", [](Stored& s) { --s.books[0].dead; }, "the books have 2 records dead, the log 3"},
     {"skipped_more", [](Stored& s) { ++s.books[0].skipped; }, "the books have 3 records skipped, the log 2"},
     {"letter_missing",
@@ -178,7 +180,7 @@ TEST(VerifyRecount, AGoodEventAmongTheDeadLettersIsADifference) {
     Stored stored = consistent(log);
     stored.dead_letters[{0, 6}] = {letter("not JSON", log.entries[1].value)};
     stored.hours[kNoon].erase("b");
-    --stored.books[0].counted_or_late;
+    --stored.books[0].counted;
     ++stored.books[0].dead;
     EXPECT_THAT(differences(stored), ElementsAre(HasSubstr("offset 6: a good event is a dead letter")));
 }
@@ -187,8 +189,8 @@ TEST(VerifyRecount, CountingWhatTheLimitsForbidIsADifference) {
     const Log log;
     Stored stored = consistent(log);
     stored.dead_letters.erase({0, 12});
-    stored.hours[kNoon - 500 * kDay]["old"].stored = 1;
-    ++stored.books[0].counted_or_late;
+    stored.hours[kNoon - 500 * kDay]["old"].late = 1;
+    ++stored.books[0].late;
     --stored.books[0].dead;
     EXPECT_THAT(differences(stored), ElementsAre(HasSubstr("offset 12: counted, although older than max_age")));
     stored.max_age = 600 * kDay;
@@ -217,12 +219,12 @@ TEST(VerifyRecount, WhatAResetConsumedAgainCountsTwice) {
     stored.books.insert(stored.books.begin(), archived);
     Book& today = stored.books[1];
     today.start = 11;
-    today.counted_or_late = 2;
+    today.counted = 2;
     today.dead = 1;
     today.skipped = 1;
     EXPECT_THAT(differences(stored), testing::Not(IsEmpty()));
-    stored.hours[kNoon]["a"].stored = 3;
-    stored.hours[kNoon]["c"].stored = 2;
+    stored.hours[kNoon]["a"].counted = 3;
+    stored.hours[kNoon]["c"].counted = 2;
     stored.dead_letters[{0, 12}].push_back(stored.dead_letters[{0, 12}][0]);
     EXPECT_THAT(differences(stored), IsEmpty());
 }
@@ -237,7 +239,7 @@ TEST(VerifyRecount, RecordsOutsideTheBooksAreNotCounted) {
 TEST(VerifyRecount, TheFirstDifferencesOfEachKindAreInWords) {
     Stored stored = consistent({});
     for (int i = 0; i < 50; ++i) {
-        stored.hours[kNoon]["x" + std::to_string(i)].stored = 1;
+        stored.hours[kNoon]["x" + std::to_string(i)].counted = 1;
         stored.dead_letters[{0, 100 + i}] = {letter("not JSON", "")};
     }
     ++stored.books[0].skipped;
