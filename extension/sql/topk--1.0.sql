@@ -265,9 +265,8 @@ CREATE VIEW topk.access WITH (security_barrier) AS
     WHERE pg_has_role(a.role, 'USAGE') OR EXISTS (SELECT FROM topk.counter c WHERE c.name = a.counter);
 COMMENT ON VIEW topk.access IS 'who was given which privilege by topk.grant_access';
 
-GRANT SELECT ON topk.hour_book, topk.correction TO PUBLIC;
-
-GRANT SELECT ON topk.counter, topk.kafka_progress, topk.progress_history, topk.dead_letter, topk.late_views, topk.access, topk.seal_hold TO PUBLIC;
+GRANT SELECT ON topk.counter, topk.kafka_progress, topk.progress_history, topk.dead_letter, topk.late_views, topk.access,
+    topk.hour_book, topk.correction, topk.seal_hold TO PUBLIC;
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- What a consumer calls. search_path is pinned because these functions act as the owners of the tables.

@@ -53,8 +53,8 @@ Correction read_correction(FunctionCallInfo fcinfo) {
 }
 
 /// Waits until nothing else changes the counter. A counter that was dropped meanwhile is refused.
-void lock_seal(const Counter& counter) {
-    lock_counter(counter.hour_table, LockPurpose::kSeal, ExclusiveLock);
+void hold_flushes_up(const Counter& counter) {
+    lock_seal(counter.hour_table, counter.name);
     std::uint64_t found = 0;
     as_user(extension_owner(), [&] {
         found = run(still_there_statement, {text_value(counter.name), oid_value(counter.hour_table)}, Snapshot::kFresh);
@@ -126,7 +126,7 @@ void refuse_forced_policies(const Counter& counter) {
 }
 
 std::int64_t correct(const Counter& counter, const Correction& correction, const char* user) {
-    lock_seal(counter);
+    hold_flushes_up(counter);
     refuse_forced_policies(counter);
     const Hour hour = require_hour(counter, correction.hour);
     std::int64_t before = 0;

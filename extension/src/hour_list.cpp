@@ -51,18 +51,16 @@ std::span<Ranked> read_index(Relation partition, Relation index, TimestampTz sta
     ScanKeyEntryInitialize(&hour, 0, 1, BTEqualStrategyNumber, TIMESTAMPTZOID, InvalidOid, F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(start));
     auto* list = static_cast<Ranked*>(palloc(static_cast<std::size_t>(k) * sizeof(Ranked)));
     std::size_t size = 0;
-    TupleTableSlot* row = table_slot_create(partition, nullptr);
     IndexScanDesc scan = begin_index_scan(partition, index, GetActiveSnapshot(), 1);
     index_rescan(scan, &hour, 1, nullptr, 0);
-    expect_rows(scan, static_cast<std::size_t>(k));
-    while (size < static_cast<std::size_t>(k) && index_getnext_slot(scan, ForwardScanDirection, row)) {
-        bool is_null;
-        const Datum id = slot_getattr(row, kVideoId, &is_null);
-        const Datum views = slot_getattr(row, kViews, &is_null);
-        list[size++] = {TextDatumGetCString(id), DatumGetInt64(views)};
+    expect_values(scan, static_cast<std::size_t>(k));
+    std::array<Datum, 3> values;  // of the index's columns: window_start, views, video_id
+    std::array<bool, 3> nulls;
+    while (size < static_cast<std::size_t>(k) && index_getnext_tid(scan, ForwardScanDirection) != nullptr) {
+        get_values(scan, values.data(), nulls.data());
+        list[size++] = {TextDatumGetCString(values[2]), DatumGetInt64(values[1])};
     }
     index_endscan(scan);
-    ExecDropSingleTupleTableSlot(row);
     return {list, size};
 }
 

@@ -31,7 +31,7 @@ Statement lock_counter_statement = {"SELECT FROM topk.counter_data WHERE name = 
 Statement lock_all_progress_statement = {"SELECT FROM topk.kafka_progress_data WHERE counter = $1 ORDER BY topic, partition FOR UPDATE"};
 
 Statement forget_statements[] = {
-    {"DELETE FROM topk.kafka_progress_data WHERE counter = $1"},
+    {"DELETE FROM topk.kafka_progress_data WHERE counter = $1"},  // every table with rows of counters but the registry
     {"DELETE FROM topk.progress_history_data WHERE counter = $1"},
     {"DELETE FROM topk.dead_letter_data WHERE counter = $1"},
     {"DELETE FROM topk.late_views_data WHERE counter = $1"},
@@ -40,7 +40,6 @@ Statement forget_statements[] = {
     {"DELETE FROM topk.window_revision_data WHERE counter = $1"},
     {"DELETE FROM topk.hour_map WHERE counter = $1"},
     {"DELETE FROM topk.seal_hold_data WHERE counter = $1"},
-    {"DELETE FROM topk.window_revision_data WHERE counter = $1"},
     {"DELETE FROM topk.access_data WHERE counter = $1"},
 };
 

@@ -13,9 +13,9 @@ struct ScanState {
     CandidateScan* candidates;
     Fallback* fallback;
     ScanDirection direction;
-    std::size_t expected;
+    std::size_t expected;  // 0 if nobody told
     bool done;
-    IndexTuple empty;  // null until an index-only scan asks for it
+    HeapTuple returned;  // by an index-only scan
 };
 
 ScanState* state_of(IndexScanDesc scan) {
@@ -63,12 +63,16 @@ bool hash_of_group(const OpenIndex& index, const Conditions& conditions, std::ui
 
 void begin(IndexScanDesc scan, ScanDirection direction) {
     ScanState* state = state_of(scan);
+    state->direction = direction;
+    if (scan->xs_snapshot->snapshot_type == SNAPSHOT_NON_VACUUMABLE) {  // a planner's look at the ends of a column: it has statistics, too
+        state->done = true;
+        return;
+    }
     if (scan->xs_snapshot->snapshot_type != SNAPSHOT_MVCC)
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                         errmsg("index \"%s\" can only be read with an MVCC snapshot", RelationGetRelationName(scan->indexRelation)),
                         errhint("Access method \"topk\" supports queries, but no constraints.")));
     count_scan(scan);
-    state->direction = direction;
     const Conditions conditions = conditions_of(scan);
     if (std::any_of(conditions.keys, conditions.keys + conditions.count, is_unsatisfiable)) {
         state->done = true;
@@ -80,8 +84,7 @@ void begin(IndexScanDesc scan, ScanDirection direction) {
     if (in_group && ScanDirectionIsForward(direction))
         state->candidates = new (palloc(sizeof(CandidateScan))) CandidateScan(*state->index, hash, scan, state->expected);
     else
-        state->fallback =
-            new (palloc(sizeof(Fallback))) Fallback(*state->index, conditions, scan->xs_snapshot, direction, in_group, nullptr);
+        state->fallback = new (palloc(sizeof(Fallback))) Fallback(*state->index, scan, direction, in_group, nullptr);
 }
 
 /// True if a lower bound on the score excludes the key's score and with it all that follow.
@@ -103,8 +106,8 @@ bool next_candidate(IndexScanDesc scan) {
     for (;;) {
         const Step step = state->candidates->next();
         if (step == Step::kCut && !ends_at(scan, state->candidates->cut())) {
-            state->fallback = new (palloc(sizeof(Fallback)))
-                Fallback(*state->index, conditions_of(scan), scan->xs_snapshot, state->direction, true, &state->candidates->emitted());
+            state->fallback =
+                new (palloc(sizeof(Fallback))) Fallback(*state->index, scan, state->direction, true, &state->candidates->emitted());
             return false;
         }
         if (step != Step::kRow && step != Step::kFiltered) {
@@ -132,22 +135,39 @@ void close(ScanState* state) {
     state->direction = NoMovementScanDirection;
     state->done = false;
     state->expected = 0;
-    state->empty = nullptr;
+    state->returned = nullptr;
     MemoryContextReset(state->context);
 }
 
-/// The planner may choose an index-only scan for a query that needs no column, such as count(*), of any access method.
-IndexTuple empty_tuple(Relation index) {
-    std::array<Datum, INDEX_MAX_KEYS> values = {};
+/// What an index-only scan returns: the row's own values, of which an entry knows only a bound. As a heap tuple, which may be long.
+void return_values(IndexScanDesc scan) {
+    ScanState* state = state_of(scan);
+    TupleDesc columns = RelationGetDescr(scan->indexRelation);
+    if (state->returned != nullptr) pfree(state->returned);
+    std::array<Datum, INDEX_MAX_KEYS> values;
     std::array<bool, INDEX_MAX_KEYS> nulls;
-    nulls.fill(true);
-    return index_form_tuple(RelationGetDescr(index), values.data(), nulls.data());
+    get_values(scan, values.data(), nulls.data());
+    state->returned = heap_form_tuple(columns, values.data(), nulls.data());
+    scan->xs_hitup = state->returned;
+    scan->xs_hitupdesc = columns;
 }
 
 }  // namespace
 
-void expect_rows(IndexScanDesc scan, std::size_t rows) {
+void expect_values(IndexScanDesc scan, std::size_t rows) {
     state_of(scan)->expected = rows;
+    scan->xs_want_itup = true;
+}
+
+void get_values(IndexScanDesc scan, Datum* values, bool* nulls) {
+    const ScanState* state = state_of(scan);
+    if (state->fallback != nullptr) {
+        state->fallback->get_values(values, nulls);
+        return;
+    }
+    const auto columns = static_cast<std::size_t>(state->index->groups + state->index->keys);
+    std::copy_n(state->candidates->values(), columns, values);
+    std::copy_n(state->candidates->nulls(), columns, nulls);
 }
 
 extern "C" IndexScanDesc topk_beginscan(Relation relation, int keys, int orderbys) {
@@ -180,13 +200,14 @@ extern "C" bool topk_gettuple(IndexScanDesc scan, ScanDirection direction) {
         else
             state->done = true;
     }
-    if (found && scan->xs_want_itup) {
-        if (state->empty == nullptr) state->empty = empty_tuple(scan->indexRelation);
-        scan->xs_itup = state->empty;
-        scan->xs_itupdesc = RelationGetDescr(scan->indexRelation);
-    }
+    if (found && scan->xs_want_itup && state->expected == 0) return_values(scan);
     MemoryContextSwitchTo(caller);
     return found;
+}
+
+/// Every column: the row has been read.
+extern "C" bool topk_canreturn(Relation, int) {
+    return true;
 }
 
 extern "C" void topk_endscan(IndexScanDesc scan) {

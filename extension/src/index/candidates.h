@@ -1,40 +1,15 @@
 // The rows of one group that a snapshot sees, best first, as far as the index knows them.
 // Entries are read in tiers, the highest few first: a reader of ten rows need not look at thousands. A tier is a run of entries from every
-// page, each best first, which are merged; within it this is the threshold algorithm: the highest bound is taken, its row read from the
-// table, and emitted once no other bound ranks above its key. Below the cut (the greatest of the group's thresholds that hold for the
-// snapshot) nothing is complete, and the rows end with kCut.
+// page, each best first, which are merged; within it this is the threshold algorithm: the highest bounds are taken, a batch at a time,
+// their rows read from the table, and each emitted once no other bound or row ranks above its key. Below the cut (the greatest of the
+// group's thresholds that hold for the snapshot) nothing is complete, and the rows end with kCut.
 #pragma once
 
 #include "history.h"
 #include "page.h"
+#include "rows.h"
 
 namespace topk {
-
-/// The rows emitted, by root. They are listed, and hashed when one is first looked for: most scans never do.
-class RootSet {
-  public:
-    explicit RootSet(MemoryContext context);
-    void add(ItemPointerData root);
-    bool contains(ItemPointerData root);
-
-  private:
-    void hash_listed();
-    MemoryContext context_;
-    std::uint64_t* listed_;
-    std::size_t size_ = 0;
-    std::size_t room_;
-    std::uint64_t* slots_ = nullptr;
-    std::size_t capacity_ = 0;
-    std::size_t hashed_ = 0;  // of those listed
-};
-
-/// Which rows belong to the list, beyond their group's hash: the conditions of a scan on the index's columns.
-struct Conditions {
-    ScanKey keys;
-    int count;
-};
-/// True if the values of the index's columns meet all conditions.
-bool meets(const Conditions& conditions, const Datum* values, const bool* nulls);
 
 enum class Step {
     kRow,
@@ -60,18 +35,16 @@ class CandidateScan {
     void close();
 
   private:
+    /// A copy of an index entry.
+    struct Entry {
+        std::uint64_t lead;
+        IndexTuple item;
+    };
     /// Entries of one page that are still to be read, best first, and the lead of the first.
     struct Run {
         std::uint64_t lead;
-        IndexTuple* next;
-        IndexTuple* end;
-    };
-    /// A row read from the table, by its key in the scan's snapshot. Values and null flags are of all columns of the index.
-    struct Row {
-        std::uint64_t lead;
-        ItemPointerData root;
-        Datum* values;
-        bool* nulls;
+        Entry* next;
+        Entry* end;
     };
     /// Nothing at or below it is complete.
     struct Cut {
@@ -84,9 +57,11 @@ class CandidateScan {
     bool collect_pages();
     void take_bucket(Page page);
     void take_page(Page page, std::size_t quota);
-    void add_run(const ItemList& items);
-    void raise(Cut* cut, const Key& key);
-    Key key_of(const Run& run) const { return key_in(index_, *run.next); }
+    Entry copied(IndexTuple item);
+    void add_run(Entry* begin, Entry* end);
+    void raise(Cut* cut, IndexTuple bound);
+    Key key_of(const Entry& entry) const { return key_in(index_, entry.item); }
+    Key key_of(const Run& run) const { return key_of(*run.next); }
     Key key_of(const Row& row) const { return topk::key_of(index_, row.values + index_.groups, row.nulls + index_.groups); }
     const Key& key_of(const Cut& cut) const { return cut.key; }
     template <typename A, typename B>
@@ -97,11 +72,8 @@ class CandidateScan {
     bool is_complete(const A& bound) {
         return (!tier_cut_.is_set || ranks_above(bound, tier_cut_)) && (!page_cut_.is_set || ranks_above(bound, page_cut_));
     }
-    bool is_first(const Row& row);
     ItemPointerData pop_entry();
-    bool read_row(ItemPointerData root, Row* row);
-    bool is_of_group(const Datum* values, const bool* nulls);
-    void keep(const Row& row);
+    void read_ahead();
     Row pop_row();
     Step emit(const Row& row);
 
@@ -110,24 +82,21 @@ class CandidateScan {
     Conditions conditions_;
     SnapshotData* snapshot_;
     RunningTransactions running_;
-    MemoryContext tier_;  // of the entries read
+    MemoryContext tier_;  // of the entries and rows read
+    Arena arena_;         // in it
+    RowReader reader_;
     RootSet emitted_;
     std::size_t wanted_;  // how many entries a tier has, about
     bool collected_ = false;
     Run* runs_ = nullptr;  // a heap
     std::size_t run_count_ = 0;
-    Row* rows_ = nullptr;  // a heap: those read that ranked below another bound
+    Row* rows_ = nullptr;  // a heap: those read and not emitted
     std::size_t row_count_ = 0;
     std::size_t row_room_ = 0;
+    std::size_t batch_;  // how many entries are read next
     Cut page_cut_;
     Cut tier_cut_;
-    IndexFetchTableData* fetch_;  // the scan's: the executor then finds the row's page pinned
-    TupleTableSlot* slot_;
-    Row row_;                                   // the one emitted last
-    std::array<Datum, INDEX_MAX_KEYS> values_;  // of the row read last
-    std::array<bool, INDEX_MAX_KEYS> nulls_;
-    bool has_by_value_group_;  // group_ is set: what a row of the group has in columns that are compared as they are
-    std::array<Datum, INDEX_MAX_KEYS> group_;
+    Row row_;  // the one emitted last
 };
 
 }  // namespace topk

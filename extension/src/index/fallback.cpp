@@ -47,13 +47,13 @@ bool btree_keys(const OpenIndex& index, const Conditions& conditions, Relation b
 
 }  // namespace
 
-Fallback::Fallback(OpenIndex& index, Conditions conditions, SnapshotData* snapshot, ScanDirection direction, bool in_group,
-                   RootSet* emitted)
+Fallback::Fallback(OpenIndex& index, IndexScanDesc scan, ScanDirection direction, bool in_group, RootSet* emitted)
     : index_(index),
-      conditions_(conditions),
-      snapshot_(snapshot),
+      conditions_{scan->keyData, scan->numberOfKeys},
+      snapshot_(scan->xs_snapshot),
       direction_(direction),
       in_group_(in_group),
+      is_index_only_(scan->xs_want_itup),
       first_(in_group ? index.groups : 0),
       emitted_(emitted != nullptr ? emitted : new (palloc(sizeof(RootSet))) RootSet(CurrentMemoryContext)),
       bound_(kFirstPass * index.capacity) {
@@ -74,7 +74,8 @@ void Fallback::begin_sort() {
     std::array<Oid, INDEX_MAX_KEYS> operators;
     std::array<Oid, INDEX_MAX_KEYS> collations;
     std::array<bool, INDEX_MAX_KEYS> nulls_first;
-    desc_ = CreateTemplateTupleDesc(count + 1);
+    const int others = is_index_only_ ? first_ : 0;
+    desc_ = CreateTemplateTupleDesc(count + others + 1);
     const bool backward = ScanDirectionIsBackward(direction_);
     for (int i = 0; i < count; ++i) {
         const int column = first_ + i;
@@ -88,7 +89,9 @@ void Fallback::begin_sort() {
         collations[i] = index_.relation->rd_indcollation[column];
         nulls_first[i] = ((option & INDOPTION_NULLS_FIRST) != 0) != backward;
     }
-    TupleDescInitEntry(desc_, static_cast<AttrNumber>(count + 1), "root", TIDOID, -1, 0);
+    for (int i = 0; i < others; ++i)
+        TupleDescCopyEntry(desc_, static_cast<AttrNumber>(count + i + 1), columns, static_cast<AttrNumber>(i + 1));
+    TupleDescInitEntry(desc_, static_cast<AttrNumber>(count + others + 1), "root", TIDOID, -1, 0);
     sort_ = tuplesort_begin_heap(desc_, count, attributes.data(), operators.data(), collations.data(), nulls_first.data(), work_mem,
                                  nullptr, bound_ > 0 ? TUPLESORT_ALLOWBOUNDED : TUPLESORT_NONE);
     if (bound_ > 0) tuplesort_set_bound(sort_, static_cast<std::int64_t>(bound_));
@@ -105,11 +108,15 @@ void Fallback::take(ItemPointerData root, TupleTableSlot* row) {
     for (int i = 0; i < columns; ++i) values[i] = slot_getattr(row, attributes.values[i], &nulls[i]);
     if (!meets(conditions_, values.data(), nulls.data())) return;
     ExecClearTuple(input_);
-    const auto count = static_cast<std::size_t>(columns - first_);
-    memcpy(input_->tts_values, &values[first_], count * sizeof(Datum));
-    memcpy(input_->tts_isnull, &nulls[first_], count * sizeof(bool));
-    input_->tts_values[count] = PointerGetDatum(&root);
-    input_->tts_isnull[count] = false;
+    const int sorted = columns - first_;
+    std::copy_n(&values[first_], sorted, input_->tts_values);
+    std::copy_n(&nulls[first_], sorted, input_->tts_isnull);
+    if (is_index_only_) {
+        std::copy_n(values.begin(), first_, input_->tts_values + sorted);
+        std::copy_n(nulls.begin(), first_, input_->tts_isnull + sorted);
+    }
+    input_->tts_values[desc_->natts - 1] = PointerGetDatum(&root);
+    input_->tts_isnull[desc_->natts - 1] = false;
     ExecStoreVirtualTuple(input_);
     tuplesort_puttupleslot(sort_, input_);
     ++taken_;
@@ -191,6 +198,13 @@ bool Fallback::next(ItemPointerData* root) {
     if (bound_ > 0) emitted_->add(*root);
     ++given_;
     return true;
+}
+
+void Fallback::get_values(Datum* values, bool* nulls) {
+    slot_getallattrs(output_);
+    const int sorted = index_.groups + index_.keys - first_;
+    std::rotate_copy(output_->tts_values, output_->tts_values + sorted, output_->tts_values + sorted + first_, values);
+    std::rotate_copy(output_->tts_isnull, output_->tts_isnull + sorted, output_->tts_isnull + sorted + first_, nulls);
 }
 
 void Fallback::close() {

@@ -9,11 +9,13 @@ namespace topk {
 
 class Fallback {
   public:
-    /// in_group: the conditions fix the group, so that only score and tie-breakers are sorted by. emitted may be null.
+    /// in_group: the scan's conditions fix the group, so that only score and tie-breakers are sorted by. emitted may be null.
     /// Reads and sorts at once. Lives in the current memory context until close().
-    Fallback(OpenIndex& index, Conditions conditions, SnapshotData* snapshot, ScanDirection direction, bool in_group, RootSet* emitted);
+    Fallback(OpenIndex& index, IndexScanDesc scan, ScanDirection direction, bool in_group, RootSet* emitted);
     /// The next row's root; false at the end.
     bool next(ItemPointerData* root);
+    /// The values of all columns of the index in that row. Requires: an index-only scan.
+    void get_values(Datum* values, bool* nulls);
     void close();
 
   private:
@@ -29,9 +31,10 @@ class Fallback {
     SnapshotData* snapshot_;
     ScanDirection direction_;
     bool in_group_;
+    bool is_index_only_;
     int first_;  // index column that the sort begins with
     RootSet* emitted_;
-    TupleDesc desc_;  // sorted columns, then the root
+    TupleDesc desc_;  // sorted columns, then, for an index-only scan, the others, then the root
     Tuplesortstate* sort_;
     std::size_t bound_;  // how many rows the pass keeps; 0: all
     std::size_t taken_;  // how many it has read
