@@ -96,7 +96,8 @@ def check(group, database, topic, launcher):
     assert [process.terminate() for process in group.members.values()] == [0, 0]
     database.execute("CALL topk.seal(%s)", group.counter)
     assert group.sealed.look() is not None, "nothing was sealed"
-    assert len({hour for hour, _ in group.sealed.kept}) > HOURS / 3, "few hours with views were sealed"
+    # The restless one's watermarks jump to the clock in the first silence: what comes then is late.
+    assert len({hour for hour, _ in group.sealed.kept}) > (5 if group.counter == "restless" else HOURS / 2), "few hours with views were sealed"
     found = recount.assert_equal(database, topic, group.counter)
     clocked = any(row["clock_advanced_at"] for row in database.progress(topic.name, group.counter).values())
     assert clocked == (group.counter == "restless")
