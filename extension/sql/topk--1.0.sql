@@ -72,6 +72,7 @@ CREATE TABLE topk.kafka_progress_data (
     dead bigint NOT NULL DEFAULT 0,
     skipped bigint NOT NULL DEFAULT 0,
     lost bigint NOT NULL DEFAULT 0,
+    created_at timestamptz NOT NULL DEFAULT now(),
     flushed_at timestamptz,
     visible_after interval,
     clock_advanced_at timestamptz,
@@ -85,6 +86,7 @@ COMMENT ON COLUMN topk.kafka_progress_data.last_offset IS 'the last record consu
 COMMENT ON COLUMN topk.kafka_progress_data.watermark IS 'greatest min(event time, record timestamp, wall clock) seen';
 COMMENT ON COLUMN topk.kafka_progress_data.skipped IS 'offsets that delivered no record: markers, aborted, compacted';
 COMMENT ON COLUMN topk.kafka_progress_data.lost IS 'offsets given up by topk.reset_progress';
+COMMENT ON COLUMN topk.kafka_progress_data.created_at IS 'the same for all partitions that a claim found; later for those that appeared later';
 COMMENT ON COLUMN topk.kafka_progress_data.flushed_at IS 'the last flush that moved the offset';
 COMMENT ON COLUMN topk.kafka_progress_data.visible_after IS 'from event time to visible: the age of the watermark at the last flush with records';
 COMMENT ON COLUMN topk.kafka_progress_data.clock_advanced_at IS 'when its owner last advanced the watermark by the clock, for silence; NULL: never';
