@@ -81,8 +81,10 @@ INSERT INTO places VALUES (1, point(5000, 0), 1000), (1, point(-1, 0), 1001);
 SELECT topk.index_check('places_top');
 DROP TABLE places;
 
--- A class with a comparison and no operators is not one
+-- A class with a comparison and no operators is not one, nor is one with nothing
 CREATE OPERATOR CLASS t.no_operators FOR TYPE int4 USING topk AS FUNCTION 1 btint4cmp(int4, int4);
 SELECT amvalidate(oid) FROM pg_opclass WHERE opcname = 'no_operators';
-DROP OPERATOR FAMILY t.no_operators USING topk;
+CREATE OPERATOR CLASS t.nothing FOR TYPE int4 USING topk AS STORAGE int4;
+SELECT amvalidate(oid) FROM pg_opclass WHERE opcname = 'nothing';
+DROP OPERATOR FAMILY t.no_operators USING topk; DROP OPERATOR FAMILY t.nothing USING topk;
 DROP FUNCTION t.point_cmp, t.point_lt, t.point_le, t.point_eq, t.point_ge, t.point_gt CASCADE;
