@@ -40,6 +40,9 @@ SELECT topk.correct('video_views', '2020-01-15 06:15Z', 'b', -1, 'gone'), topk.c
     topk.correct('video_views', '2020-01-16 06:15Z', 'c', 10, 'found'), topk.correct('video_views', '2020-03-01 00:15Z', 'c', 10, 'found'), topk.correct('video_views', '2020-03-01 00:15Z', 'c', -10, 'not so');
 SELECT * FROM topk.audit();
 
+-- The order of resets is not the clock's, which may be set back between two of them.
+BEGIN; UPDATE topk.progress_history_data SET reset_at = reset_at - interval '1 hour' WHERE partition = 0 AND reset_to = 11; SELECT * FROM wrong(); ROLLBACK;
+
 -- Each planted error is named, alone. A row changed, added, deleted, and one of an hour that no book knows:
 BEGIN; UPDATE video_views_hour SET views = views + 1 WHERE video_id = 'c'; SELECT * FROM wrong(); SELECT check_name, expected, found, ok, detail FROM topk.audit() WHERE subject IS NULL AND NOT ok; ROLLBACK;
 BEGIN; INSERT INTO video_views_hour VALUES ('2020-01-16 07:15Z', 'd', 2); SELECT * FROM wrong(); ROLLBACK;

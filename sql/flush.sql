@@ -61,6 +61,7 @@ SELECT error_of_progress(t.advance(0, 1, 12, 11));
 SELECT error_of_progress(t.advance(NULL, 1, 11, 12));
 SELECT error_of_progress(t.advance(0, NULL, 11, 12));
 SELECT error_of_progress(t.advance(0, 1, 11, 12, 'infinity'));
+SELECT error_of_progress(t.advance(0, 1, 11, 12, '0001-12-31 23:59:59.999999Z BC'));
 SELECT error_of_progress(ROW(0, 1, 11, 12, 12, 1, 1, NULL, 1, 0, 0, 0)::topk.flush_progress);
 SELECT error_of_progress(ROW(0, 1, 11, 12, 11, NULL, 1, NULL, 1, 0, 0, 0)::topk.flush_progress);
 SELECT error_of_progress(ROW(0, 1, 11, 12, 11, 1, 4294967296, NULL, 1, 0, 0, 0)::topk.flush_progress);

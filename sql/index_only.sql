@@ -67,6 +67,25 @@ BEGIN ISOLATION LEVEL SERIALIZABLE;
 SELECT same('SELECT video_id, views FROM plays WHERE hour = 1 ORDER BY views DESC, video_id LIMIT 100');
 COMMIT;
 
+-- Writing through a cursor: FOR UPDATE makes it a plain scan, which knows the versions behind redirects
+CREATE TABLE written (g int, id int, score bigint) WITH (fillfactor = 40, autovacuum_enabled = off);
+INSERT INTO written SELECT 1, n, n FROM generate_series(1, 500) n;
+CREATE INDEX written_top ON written USING topk (g, score DESC, id) WITH (k = 10);
+UPDATE written SET score = score + 1;
+VACUUM ANALYZE written;
+VACUUM written;
+BEGIN;
+SET LOCAL enable_sort = off; SET LOCAL enable_seqscan = off;
+EXPLAIN (COSTS OFF) SELECT id, score FROM written WHERE g = 1 ORDER BY score DESC, id LIMIT 10;
+EXPLAIN (COSTS OFF) SELECT id, score FROM written WHERE g = 1 ORDER BY score DESC, id FOR UPDATE;
+DECLARE best CURSOR FOR SELECT id, score FROM written WHERE g = 1 ORDER BY score DESC, id FOR UPDATE;
+FETCH 2 FROM best;
+UPDATE written SET score = 0 WHERE CURRENT OF best RETURNING *;
+FETCH 1 FROM best;
+DELETE FROM written WHERE CURRENT OF best RETURNING *;
+SELECT same('SELECT id, score FROM written WHERE g = 1 ORDER BY score DESC, id');
+COMMIT;
+
 -- NULLs in every place
 CREATE TABLE nulls (a int, b text, score int, x int, y name);
 INSERT INTO nulls SELECT nullif(n % 3, 0), nullif(n % 2, 0), nullif(n % 7, 0), nullif(n % 5, 0), nullif(n % 11, 0) FROM generate_series(1, 700) n;

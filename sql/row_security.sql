@@ -18,7 +18,28 @@ SELECT span, l.* FROM unnest(ARRAY['hour', 'day', '1 hour']) span, LATERAL topk(
 SET row_security = off;
 SELECT t.error($$SELECT * FROM topk('hour', 10, '2020-01-01Z', 'kept')$$);
 RESET row_security;
+-- What the books tell of views is not for such a reader either; what they tell of records is. The owner and admins read all of it.
 RESET ROLE;
+SELECT topk.correct('kept', '2020-01-01Z', 'secret', 1, 'r'), topk.correct('kept', '2020-01-01Z', 'secret', -1, 'r');
+SELECT topk.flush('kept', 'events', t.deltas(), ARRAY[ROW('2020-01-01 00:00Z', 'secret', 1, 1)]::topk.flush_late[], NULL, ARRAY[t.advance(0, 1, 10, 11)]);
+CREATE VIEW kept.told AS SELECT (SELECT count(*) FROM topk.correction WHERE counter = 'kept') AS corrections, (SELECT count(*) FROM topk.hour_book WHERE counter = 'kept') AS booked,
+    (SELECT count(*) FROM topk.late_views WHERE counter = 'kept') AS late, (SELECT count(*) FROM topk.kafka_progress WHERE counter = 'kept') AS partitions;
+GRANT SELECT ON kept.told TO PUBLIC;
+SELECT * FROM told;
+SET ROLE regress_topk_reader;
+SELECT * FROM told;
+SET row_security = off;
+SELECT * FROM told;
+RESET row_security;
+SET ROLE regress_topk_keeper;
+SELECT * FROM told;
+SELECT topk.grant_access('regress_topk_reader', 'admin', 'kept');
+SET ROLE regress_topk_reader;
+SELECT * FROM told;
+SET ROLE regress_topk_keeper;
+SELECT topk.revoke_access('regress_topk_reader', 'admin', 'kept');
+RESET ROLE;
+DROP VIEW kept.told;
 SELECT * FROM topk('hour', 10, '2020-01-01Z', 'kept');
 
 -- Forced on the owner: the owner's own lists obey; those who may see all are not given less.

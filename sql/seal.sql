@@ -100,6 +100,9 @@ SELECT * FROM moved;
 SELECT partition, p.flushed_at = b.flushed_at AS same_flush, p.visible_after = b.visible_after AS same_freshness FROM topk.kafka_progress p JOIN before b USING (partition) WHERE p.topic = 'events' ORDER BY 1;
 SELECT topk.flush('video_views', 'events', t.deltas(), NULL, NULL, ARRAY[idle(0, 4, 1, '-infinity'), idle(1, 1, 4, '9999-01-01Z'), idle(2, 1, 1, clock_timestamp())]);
 SELECT partition, clock_advanced_at - watermark BETWEEN '60 s' AND '61 s' AS a_minute_behind FROM topk.kafka_progress WHERE topic = 'events' ORDER BY 1;
+-- Nor do records take a watermark further ahead of the server's clock than events may be: a consumer whose clock is wrong seals no future hours.
+SELECT topk.flush('video_views', 'events', t.deltas(), NULL, NULL, ARRAY[t.advance(1, 1, 4, 5, '9999-01-01Z')]);
+SELECT flushed_at + '5 min' = watermark AS at_the_skew, visible_after FROM topk.kafka_progress WHERE topic = 'events' AND partition = 1;
 -- It is compared as ever, and a watermark alone with offsets or books is none.
 SELECT split_part(t.error($$SELECT topk.flush('video_views', 'events', t.deltas(), NULL, NULL, ARRAY[idle(0, 3, 1, '2020-02-01 03:30Z')])$$), E'\n', 1);
 SELECT split_part(t.error($$SELECT topk.flush('video_views', 'events', t.deltas(), NULL, NULL, ARRAY[idle(0, 4, 2, '2020-02-01 03:30Z')])$$), E'\n', 1);
@@ -140,8 +143,21 @@ SELECT t.error('SELECT topk.window_end(''video_views'', ''all_time'', now())');
 SELECT t.error('SELECT topk.window_end(''video_views'', ''day'', ''infinity'')');
 SELECT t.error('SELECT topk.window_end(''no such'', ''day'', now())');
 
--- Dropped with the counter.
 SET client_min_messages = warning;
+-- A counter whose hour table was dropped by hand does not keep the windows of others from its admin.
+SELECT topk.create_counter('torn');
+SELECT topk.correct('torn', '2020-01-01Z', 'a', 1, 'makes a day'), topk.grant_access('regress_topk_admin', 'admin', 'torn');
+DROP TABLE torn_hour CASCADE;
+SELECT counter, count(*) > 0 AS windows FROM topk.time_window GROUP BY 1;
+SELECT topk.drop_counter('torn');
+-- The greatest lateness and the least watermark.
+SELECT topk.create_counter('patient', lateness => '1000 years');
+SELECT partition FROM topk.claim('patient', 'events', 'cluster', 'group', 'member', 1, '{0}', '{0}', '{100}');
+SELECT topk.flush('patient', 'events', t.deltas(), NULL, NULL, ARRAY[t.advance(0, 1, 0, 1, '0001-01-01Z')]);
+SELECT topk.seal_step('patient'), (SELECT holds_seal_back LIKE 'reading behind%' FROM topk.status('patient')) AS behind;
+SELECT topk.drop_counter('patient');
+
+-- Dropped with the counter.
 SELECT topk.drop_counter('video_views');
 SELECT count(*) FROM topk.seal_hold_data;
 DROP FUNCTION frontier, reach, idle, changed, attempt, tries;

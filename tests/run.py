@@ -33,7 +33,8 @@ from harness.cluster import Cluster  # noqa: E402
 FUZZ_SECONDS = {"test": 60, "soak": 3600}
 SOAK_ENVIRONMENT = {"E2E_KILLS": "200", "E2E_DATABASE_STOPS": "10", "E2E_BROKER_KILLS": "5", "E2E_EVENTS": "3000000",
                     "E2E_ZOMBIE_ROUNDS": "3", "E2E_CUTS": "50", "E2E_LEADER_KILLS": "20", "E2E_TIME_KILLS": "60",
-                    "E2E_TIME_DATABASE_STOPS": "10", "E2E_TIME_BROKER_KILLS": "5", "E2E_REPLAY_RECORDS": "1000000", "RC_PARAMS": "max_success=2000"}
+                    "E2E_TIME_DATABASE_STOPS": "10", "E2E_TIME_BROKER_KILLS": "5", "E2E_REPLAY_RECORDS": "1000000", "E2E_DEAD_CONSUMERS": "killed,stopped",
+                    "RC_PARAMS": "max_success=2000"}
 INDEX_SOAK_ENVIRONMENT = {"TOPK_READERS": "50000", "TOPK_STANDBY_READERS": "10000", "TOPK_CRASHES": "20", "TOPK_DAMAGES": "600", "TOPK_MERGES": "50000",
                           "TOPK_SIZE": "1"}
 MODEL_SOAK_ENVIRONMENT = {"MODEL_STEPS": "3000", "MODEL_ROUNDS": "20"}

@@ -8,6 +8,8 @@ namespace topkd {
 namespace {
 
 constexpr std::chrono::milliseconds kIdleAdvanceInterval{2000};
+/// Less is not worth a flush: with a silent broker it would be the jitter of how well the database's clock is known.
+constexpr std::chrono::milliseconds kLeastAdvance{500};
 
 }  // namespace
 
@@ -19,7 +21,7 @@ void Pipeline::advance_idle() {
     bool advanced = false;
     for (const auto& [partition, state] : partitions_) {
         const std::optional<Millis> target = idle_watermark(state);
-        if (target && (!state.watermark() || *state.watermark() < *target)) {
+        if (target && (!state.watermark() || raw(*state.watermark()) + kLeastAdvance.count() <= raw(*target))) {
             batch_.advance_idle(partition, state.epoch(), state.position(), *target);
             advanced = true;
         }

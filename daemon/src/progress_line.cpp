@@ -35,15 +35,19 @@ std::string short_time(double seconds) {
 
 }  // namespace
 
-std::string progress_text(std::uint64_t records, double rate, std::int64_t lag, std::chrono::milliseconds last_flush) {
-    std::string text = fmt::format("{} records, {}/s", short_number(static_cast<double>(records)), short_number(rate));
+std::string progress_text(const PipelineStats& stats, double rate, std::int64_t lag) {
+    std::string text = fmt::format("{} records", short_number(static_cast<double>(stats.records)));
+    if (stats.late > 0) {
+        text += fmt::format(", {} late", short_number(static_cast<double>(stats.late)));
+    }
+    text += fmt::format(", {}/s", short_number(rate));
     if (lag > 0) {
         text += fmt::format(", {} behind", short_number(static_cast<double>(lag)));
         if (rate >= 1) {
             text += fmt::format(" ({})", short_time(static_cast<double>(lag) / rate));
         }
     }
-    return text + fmt::format(", last flush {} ms", last_flush.count());
+    return text + fmt::format(", last flush {} ms", stats.last_flush.count());
 }
 
 ProgressLine::ProgressLine(bool terminal, const Clock& clock) : terminal_(terminal), clock_(clock), shown_at_(clock.monotonic()) {}
@@ -63,7 +67,7 @@ void ProgressLine::update(const Pipeline& pipeline) {
     const double seconds = std::chrono::duration<double>(now - shown_at_).count();
     const double rate = static_cast<double>(records - shown_records_) / seconds;
     const bool quiet = records == shown_records_;
-    const std::string text = progress_text(records, rate, pipeline.lag(), pipeline.stats().last_flush);
+    const std::string text = progress_text(pipeline.stats(), rate, pipeline.lag());
     if (terminal_) {
         fmt::print(stderr, "\r{:<78}", text);
         std::fflush(stderr);

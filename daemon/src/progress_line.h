@@ -29,7 +29,7 @@ class ProgressLine {
     bool quiet_ = true;
 };
 
-/// "1.2M records, 45.0k/s, 3.1M behind (1 min 9 s), last flush 35 ms".
-std::string progress_text(std::uint64_t records, double rate, std::int64_t lag, std::chrono::milliseconds last_flush);
+/// "1.2M records, 310 late, 45.0k/s, 3.1M behind (1 min 9 s), last flush 35 ms".
+std::string progress_text(const PipelineStats& stats, double rate, std::int64_t lag);
 
 }  // namespace topkd

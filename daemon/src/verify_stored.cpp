@@ -94,9 +94,6 @@ constexpr std::string_view kBookColumns =
 
 constexpr std::string_view kWatermark = "CASE WHEN isfinite(watermark) THEN (extract(epoch FROM watermark) * 1000)::bigint END";
 
-/// A progress row may say when it was made; through jsonb, a server whose rows do not say it is asked the same way.
-constexpr std::string_view kCreatedAt = "(extract(epoch FROM (to_jsonb(k) ->> 'created_at')::timestamptz) * 1000)::bigint";
-
 Book book(const Row& row) {
     Book result;
     result.partition = static_cast<int>(row.integer(0));
@@ -163,11 +160,11 @@ class Snapshot {
     }
 
     void read_books() {
-        run(fmt::format("SELECT {0}, coalesce({1}, 0), {2}, {3}, '' FROM topk.kafka_progress k"
+        run(fmt::format("SELECT {0}, coalesce({1}, 0), {2}, {3}, '' FROM topk.kafka_progress"
                         " WHERE counter = $1 AND topic = $2 AND next_offset IS NOT NULL"
-                        " UNION ALL SELECT {0}, coalesce({1}, 0), {2}, {3}, reason FROM topk.progress_history k"
+                        " UNION ALL SELECT {0}, coalesce({1}, 0), {2}, {3}, reason FROM topk.progress_history"
                         " WHERE counter = $1 AND topic = $2 AND next_offset IS NOT NULL ORDER BY 1, 2",
-                        kBookColumns, millis("flushed_at"), kWatermark, kCreatedAt),
+                        kBookColumns, millis("flushed_at"), kWatermark, millis("created_at")),
             {counter_, topic_}, [&](const Row& row) { stored_.books.push_back(book(row)); });
         run("SELECT topic FROM topk.kafka_progress WHERE counter = $1 AND topic <> $2 AND next_offset > start_offset"
             " UNION SELECT topic FROM topk.progress_history WHERE counter = $1 AND topic <> $2 AND next_offset > start_offset ORDER BY 1",

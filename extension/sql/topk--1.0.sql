@@ -72,6 +72,7 @@ CREATE TABLE topk.kafka_progress_data (
     dead bigint NOT NULL DEFAULT 0,
     skipped bigint NOT NULL DEFAULT 0,
     lost bigint NOT NULL DEFAULT 0,
+    created_at timestamptz NOT NULL DEFAULT now(),
     flushed_at timestamptz,
     visible_after interval,
     clock_advanced_at timestamptz,
@@ -85,6 +86,7 @@ COMMENT ON COLUMN topk.kafka_progress_data.last_offset IS 'the last record consu
 COMMENT ON COLUMN topk.kafka_progress_data.watermark IS 'greatest min(event time, record timestamp, wall clock) seen';
 COMMENT ON COLUMN topk.kafka_progress_data.skipped IS 'offsets that delivered no record: markers, aborted, compacted';
 COMMENT ON COLUMN topk.kafka_progress_data.lost IS 'offsets given up by topk.reset_progress';
+COMMENT ON COLUMN topk.kafka_progress_data.created_at IS 'the same for all partitions that a claim found; later for those that appeared later';
 COMMENT ON COLUMN topk.kafka_progress_data.flushed_at IS 'the last flush that moved the offset';
 COMMENT ON COLUMN topk.kafka_progress_data.visible_after IS 'from event time to visible: the age of the watermark at the last flush with records';
 COMMENT ON COLUMN topk.kafka_progress_data.clock_advanced_at IS 'when its owner last advanced the watermark by the clock, for silence; NULL: never';
@@ -244,16 +246,28 @@ CREATE VIEW topk.dead_letter WITH (security_barrier) AS
     SELECT d.* FROM topk.dead_letter_data d JOIN topk.counter c ON c.name = d.counter;
 COMMENT ON VIEW topk.dead_letter IS 'records that could not be counted, with the reason';
 
+-- What tells views of single videos, or sums of them, is not for readers whom row-level security keeps from rows of the tables;
+-- topk.audit refuses them likewise. Owners and admins know all of it.
+CREATE VIEW topk.counter_in_full WITH (security_barrier) AS
+    SELECT c.name
+    FROM topk.counter v JOIN topk.counter_data c ON c.name = v.name
+    WHERE NOT (row_security_active(c.hour_table) OR row_security_active(c.late_table) OR row_security_active(c.day_rollup)
+               OR row_security_active(c.month_rollup) OR row_security_active(c.all_time_rollup))
+       OR pg_has_role((SELECT t.relowner FROM pg_catalog.pg_class t WHERE t.oid = c.hour_table), 'USAGE')
+       OR EXISTS (SELECT FROM topk.access_data a
+                  WHERE a.counter = c.name AND a.privilege = 'admin' AND pg_has_role(a.role, 'USAGE'));
+COMMENT ON VIEW topk.counter_in_full IS 'the counters of which the current user may read every row: part of the views that tell views';
+
 CREATE VIEW topk.late_views WITH (security_barrier) AS
-    SELECT l.* FROM topk.late_views_data l JOIN topk.counter c ON c.name = l.counter;
+    SELECT l.* FROM topk.late_views_data l JOIN topk.counter_in_full c ON c.name = l.counter;
 COMMENT ON VIEW topk.late_views IS 'views that came too late for their hour';
 
 CREATE VIEW topk.hour_book WITH (security_barrier) AS
-    SELECT b.* FROM topk.hour_book_data b JOIN topk.counter c ON c.name = b.counter;
+    SELECT b.* FROM topk.hour_book_data b JOIN topk.counter_in_full c ON c.name = b.counter;
 COMMENT ON VIEW topk.hour_book IS 'what flushes brought, by hour: views, late views, and what of these day and month still took';
 
 CREATE VIEW topk.correction WITH (security_barrier) AS
-    SELECT k.* FROM topk.correction_data k JOIN topk.counter c ON c.name = k.counter;
+    SELECT k.* FROM topk.correction_data k JOIN topk.counter_in_full c ON c.name = k.counter;
 COMMENT ON VIEW topk.correction IS 'what topk.correct changed, why and by whom';
 
 CREATE VIEW topk.seal_hold WITH (security_barrier) AS
@@ -266,7 +280,7 @@ CREATE VIEW topk.access WITH (security_barrier) AS
 COMMENT ON VIEW topk.access IS 'who was given which privilege by topk.grant_access';
 
 GRANT SELECT ON topk.counter, topk.kafka_progress, topk.progress_history, topk.dead_letter, topk.late_views, topk.access,
-    topk.hour_book, topk.correction, topk.seal_hold TO PUBLIC;
+    topk.counter_in_full, topk.hour_book, topk.correction, topk.seal_hold TO PUBLIC;
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- What a consumer calls. search_path is pinned because these functions act as the owners of the tables.
@@ -322,7 +336,9 @@ CREATE VIEW topk.time_window WITH (security_barrier) AS
         UNION ALL SELECT 'day', h.day_start, topk.window_end(c.name, 'day', max(h.hour_start)) FROM topk.hour_map h WHERE h.counter = c.name GROUP BY h.day_start
         UNION ALL SELECT 'month', h.month_start, topk.window_end(c.name, 'month', max(h.hour_start)) FROM topk.hour_map h WHERE h.counter = c.name GROUP BY h.month_start
         UNION ALL SELECT 'all_time', '-infinity', 'infinity') w
-    LEFT JOIN topk.window_revision_data r ON r.counter = c.name AND r.span = w.span AND r.window_start = w.window_start;
+    LEFT JOIN topk.window_revision_data r ON r.counter = c.name AND r.span = w.span AND r.window_start = w.window_start
+    -- An admin's view of one whose table was dropped by hand must not keep the others from sight: topk.window_end refuses it.
+    WHERE EXISTS (SELECT FROM pg_catalog.pg_class t WHERE t.oid = c.hour_table);
 COMMENT ON VIEW topk.time_window IS 'every hour, day and month with a partition, and all time: bounds, sealed or open, rolled up or not, and how often corrected';
 GRANT SELECT ON topk.time_window TO PUBLIC;
 

@@ -25,7 +25,8 @@ namespace {
     " ORDER BY r.turn, r.place"
 
 // A row of the history is followed by the row it was reset to. Going forward the books stay open where they ended, and what
-// lies between is lost; going back they begin at the new offset.
+// lies between is lost; going back they begin at the new offset. Their order is that of the epochs, which every reset raises; a clock
+// may have been set back between two of them.
 Statement offsets_statement = {
     "WITH kept AS ("
     "  SELECT topic, partition, epoch, start_offset, next_offset, counted, late, dead, skipped, lost, reset_to, reset_at"
@@ -35,7 +36,7 @@ Statement offsets_statement = {
     " book AS (SELECT *, format('partition %s of topic \"%s\"', partition, topic) AS name, row_number() OVER w AS place,"
     "  coalesce(start_offset::text, 'none') AS began, coalesce(next_offset::text, 'none') AS ended,"
     "  lag(greatest(reset_to::numeric - next_offset, 0), 1, 0) OVER w AS given_up, lead(start_offset) OVER w AS reopened_at"
-    "  FROM kept WINDOW w AS (PARTITION BY topic, partition ORDER BY reset_at, epoch)),"
+    "  FROM kept WINDOW w AS (PARTITION BY topic, partition ORDER BY epoch)),"
     " total AS (SELECT topic, partition, sum(dead) AS dead FROM kept GROUP BY topic, partition),"
     " letter AS (SELECT topic, partition, count(*) AS dead FROM topk.dead_letter_data WHERE counter = $1 GROUP BY topic, partition),"
     " late AS (SELECT topic, sum(late) AS records FROM kept GROUP BY topic),"

@@ -5,9 +5,6 @@ namespace topk {
 
 namespace {
 
-// pg_advisory_lock uses 1 and 2 here; this keeps our tags out of every user's reach.
-constexpr std::uint16_t kPrivateClass = 0x544b;
-
 LockAcquireResult acquire(Oid key, LockPurpose purpose, LOCKMODE mode, bool no_wait) {
     LOCKTAG tag;
     SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, key, static_cast<std::uint32_t>(purpose), kPrivateClass);
@@ -22,10 +19,14 @@ void lock_counter(Oid key, LockPurpose purpose, LOCKMODE mode) {
     acquire(key, purpose, mode, false);
 }
 
+int seal_wait_ms() {
+    return LockTimeout > 0 ? std::min(LockTimeout, kSealWaitMs) : kSealWaitMs;
+}
+
 void lock_seal(Oid hour_table, const char* counter_name) {
     const MemoryContext caller = CurrentMemoryContext;
     // volatile: read after a longjmp.
-    const volatile int wait_ms = LockTimeout > 0 ? std::min(LockTimeout, kSealWaitMs) : kSealWaitMs;
+    const volatile int wait_ms = seal_wait_ms();
     const int nest_level = NewGUCNestLevel();
     set_config_option("lock_timeout", psprintf("%d", wait_ms), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
     PG_TRY();

@@ -8,6 +8,9 @@
 
 namespace topk {
 
+/// Field 4 of our tags. pg_advisory_lock uses 1 and 2 there; this keeps our tags out of every user's reach.
+constexpr std::uint16_t kPrivateClass = 0x544b;
+
 /// What a lock of ours protects. Part of the lock's tag: never renumber while servers run.
 enum class LockPurpose : std::uint32_t {
     kSeal = 1,        ///< the frontier: shared by flushes, exclusive for who moves it
@@ -18,6 +21,8 @@ enum class LockPurpose : std::uint32_t {
 
 /// Waits for the lock. key is the hour table, except for kName.
 void lock_counter(Oid key, LockPurpose purpose, LOCKMODE mode);
+/// How long lock_seal waits: ten seconds, or the session's lock_timeout if that is less.
+int seal_wait_ms();
 /// Takes the seal lock exclusively. Flushes queue behind who waits for it, so nobody does without end: a client that stopped in the middle
 /// of a flush keeps it until its partition is claimed. Failure: 55P03, naming the counter, after ten seconds or the caller's lock_timeout.
 void lock_seal(Oid hour_table, const char* counter_name);

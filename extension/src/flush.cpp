@@ -52,7 +52,8 @@ Statement dead_letter_statement = {
 
 // Compares once more: a trigger of the owner may have called claim or reset_progress in this transaction.
 // A row that moves nothing but the watermark is an idle advance: by the clock, and no further than the silence allows, whatever the
-// clock of the consumer. $4 is the time by the clock, at which the commit is about to make all this visible.
+// clock of the consumer. Nor do records take a watermark further ahead than their events may be: what is sealed stays sealed.
+// $4 is the time by the clock, at which the commit is about to make all this visible.
 Statement progress_statement = {
     "UPDATE topk.kafka_progress_data k SET next_offset = p.to_offset,"
     "  last_offset = coalesce(p.last_offset, k.last_offset),"
@@ -64,10 +65,11 @@ Statement progress_statement = {
     "  visible_after = CASE WHEN p.last_offset IS NOT NULL AND isfinite(p.reached)"
     "   THEN $4 - greatest(k.watermark, p.reached) ELSE k.visible_after END,"
     "  clock_advanced_at = CASE WHEN p.idle AND p.reached > k.watermark THEN $4 ELSE k.clock_advanced_at END"
-    " FROM (SELECT r.*, CASE WHEN r.idle THEN least(r.watermark, $4 - make_interval(secs => extract(epoch FROM"
-    "   (SELECT c.idle_timeout FROM topk.counter_data c WHERE c.name = $1))::float8)) ELSE r.watermark END AS reached"
-    "  FROM (SELECT u.*, u.from_offset = u.to_offset AND u.last_offset IS NULL AND u.watermark IS NOT NULL"
-    "    AND u.counted = 0 AND u.late = 0 AND u.dead = 0 AND u.skipped = 0 AS idle FROM unnest($3::topk.flush_progress[]) u) r) p"
+    " FROM (SELECT r.*, CASE WHEN r.watermark IS NOT NULL THEN least(r.watermark, $4 + make_interval(secs => (CASE WHEN r.idle"
+    "   THEN - extract(epoch FROM c.idle_timeout) ELSE extract(epoch FROM c.max_clock_skew) END)::float8)) END AS reached"
+    "  FROM topk.counter_data c, (SELECT u.*, u.from_offset = u.to_offset AND u.last_offset IS NULL AND u.watermark IS NOT NULL"
+    "    AND u.counted = 0 AND u.late = 0 AND u.dead = 0 AND u.skipped = 0 AS idle FROM unnest($3::topk.flush_progress[]) u) r"
+    "  WHERE c.name = $1) p"
     " WHERE k.counter = $1 AND k.topic = $2 AND k.partition = p.partition" TOPK_STILL_OURS,
     CURSOR_OPT_GENERIC_PLAN};
 

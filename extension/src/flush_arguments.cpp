@@ -116,6 +116,13 @@ void read_deltas(FunctionCallInfo fcinfo, FlushArguments* flush) {
     flush->book = {book, summary.hours};
 }
 
+/// Any later one is cut to the clock. From an earlier one not every lateness could be taken.
+void check_watermark(const Place& place, TimestampTz watermark) {
+    if (TIMESTAMP_IS_NOEND(watermark)) refuse(place, "watermark must not be infinity");
+    if (!TIMESTAMP_IS_NOBEGIN(watermark) && watermark < kFirstMs * 1000 - kUnixEpochOffsetMicros)
+        refuse(place, "watermark must not be before the year 1");
+}
+
 void read_progress(FunctionCallInfo fcinfo, FlushArguments* flush) {
     require_argument(fcinfo, 5, "progress");
     ArrayType* array = PG_GETARG_ARRAYTYPE_P(5);
@@ -137,8 +144,7 @@ void read_progress(FunctionCallInfo fcinfo, FlushArguments* flush) {
                 refuse(fields.place, "last_offset is not in [from_offset, to_offset)");
             if (fields.at_least(kLastCrc, "last_crc", 0) > PG_UINT32_MAX) refuse(fields.place, "last_crc exceeds 32 bits");
         }
-        if (!fields.nulls[kWatermark] && TIMESTAMP_IS_NOEND(DatumGetTimestampTz(fields.values[kWatermark])))
-            refuse(fields.place, "watermark must not be infinity");
+        if (!fields.nulls[kWatermark]) check_watermark(fields.place, DatumGetTimestampTz(fields.values[kWatermark]));
         fields.at_least(kCounted, "counted", 0);
         fields.at_least(kLate, "late", 0);
         fields.at_least(kDead, "dead", 0);

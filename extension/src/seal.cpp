@@ -23,6 +23,13 @@ Statement reached_statement = {
     "  - make_interval(secs => extract(epoch FROM c.lateness)::float8) END"
     " FROM topk.counter_data c WHERE c.name = $1 AND c.hour_table = $2"};
 
+// Who has the seal lock ($1 to $4: its tag) in a transaction that began more than $5 milliseconds ago.
+Statement stuck_statement = {
+    "SELECT a.pid FROM pg_locks l, LATERAL pg_stat_get_activity(l.pid) a WHERE l.locktype = 'advisory' AND l.granted AND l.pid <> "
+    "pg_backend_pid()"
+    "  AND l.database = $1 AND l.classid = $2 AND l.objid::int8 = $3 AND l.objsubid = $4"
+    "  AND a.xact_start < clock_timestamp() - make_interval(secs => $5 / 1000.0) LIMIT 1"};
+
 Statement seal_statement = {"UPDATE topk.counter_data SET sealed_through = $2 WHERE name = $1 AND sealed_through < $2"};
 
 Statement hold_statement = {
@@ -65,6 +72,24 @@ bool lock_registry_row(const Counter& counter) {
     return !cell(0, 1).is_null;
 }
 
+/// Raises 55P03 if somebody's flush has been in flight for twice as long as one would wait for it. Flushes queue behind who waits: that
+/// costs them one wait then, however many sealers there are and however often they come.
+void refuse_stuck_flush(const Counter& counter) {
+    const int wait_ms = seal_wait_ms();
+    // Within a transaction the activity of other sessions is read once and kept: it must be of now.
+    pgstat_clear_snapshot();
+    if (run(stuck_statement,
+            {oid_value(MyDatabaseId), oid_value(counter.hour_table), int4_value(static_cast<std::int32_t>(LockPurpose::kSeal)),
+             int4_value(kPrivateClass), int4_value(wait_ms * 2)},
+            Snapshot::kFresh) == 0)
+        return;
+    ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+                    errmsg("the frontier of counter \"%s\" has been locked for too long to wait for it again", counter.name),
+                    errdetail("Process %d began a flush, or another change of the frontier, more than %d ms ago.",
+                              DatumGetInt32(cell(0, 1).value), wait_ms * 2),
+                    errhint("A claim ends a client that stopped in the middle of a flush.")));
+}
+
 /// Seals what can be sealed. Returns the frontier.
 TimestampTz seal(const Counter& counter) {
     Frontier frontier = read_frontier(counter);
@@ -73,6 +98,7 @@ TimestampTz seal(const Counter& counter) {
     // Whoever held the row may have done it: flushes need not stop once more.
     frontier = read_frontier(counter);
     if (frontier.stays()) return frontier.stored;
+    refuse_stuck_flush(counter);
     lock_seal(counter.hour_table, counter.name);
     // A claim may have made rows of new partitions meanwhile.
     frontier = read_frontier(counter);

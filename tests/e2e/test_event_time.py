@@ -12,6 +12,8 @@ TIMEOUTS = ("session.timeout.ms=2000", "heartbeat.interval.ms=400")
 # counter → how it is made. An idle timeout of an hour: never advanced by the clock in this test
 COUNTERS = {"video_views": dict(time_zone="Asia/Kolkata", lateness="90 s", idle_timeout="1 hour"),
             "restless": dict(time_zone="America/St_Johns", lateness="0 s", idle_timeout="1 s")}
+# A second is more than an hour of the stream: who goes back with records unflushed must also take the watermark back.
+FLUSHES = {"video_views": "1s", "restless": "100ms"}
 
 
 class Group:
@@ -24,7 +26,7 @@ class Group:
 
     def _start(self, name):
         return self.launcher.ingest(self.database, self.topic, "--maintain", "--startup-timeout", "60s", name=f"{self.counter}-{name}",
-                                    counter=self.counter, kafka=TIMEOUTS, flush_interval="100ms")
+                                    counter=self.counter, kafka=TIMEOUTS, flush_interval=FLUSHES[self.counter])
 
     def kill(self, name):
         self.members[name].kill()
@@ -96,7 +98,8 @@ def check(group, database, topic, launcher):
     assert [process.terminate() for process in group.members.values()] == [0, 0]
     database.execute("CALL topk.seal(%s)", group.counter)
     assert group.sealed.look() is not None, "nothing was sealed"
-    assert len({hour for hour, _ in group.sealed.kept}) > HOURS / 3, "few hours with views were sealed"
+    # The restless one's watermarks jump to the clock in the first silence: what comes then is late.
+    assert len({hour for hour, _ in group.sealed.kept}) > (5 if group.counter == "restless" else HOURS / 4), "few hours with views were sealed"
     found = recount.assert_equal(database, topic, group.counter)
     clocked = any(row["clock_advanced_at"] for row in database.progress(topic.name, group.counter).values())
     assert clocked == (group.counter == "restless")

@@ -8,7 +8,7 @@ import random
 import time
 
 import pytest
-from harness import kafka, recount, sealed, settings, streams
+from harness import kafka, proxy, recount, settings, streams
 from harness.wait import wait_until
 
 NEVER_BY_THE_CLOCK = dict(idle_timeout="1 hour")
@@ -23,12 +23,12 @@ def produce_stream(topic, seed, count, hours=30, late=0.05):
             producer.send((rng.randrange(topic.partitions), value, event["video_id"].encode(), None))
 
 
-def plain(launcher, database, topic, counter):
+def plain(launcher, database, topic, counter, line=None):
     """To the end in one go, nothing sealed meanwhile."""
     assert launcher.ingest(database, topic, "--exit-at-end", counter=counter, name=counter).wait(90) == 0
 
 
-def killed(launcher, database, topic, counter):
+def killed(launcher, database, topic, counter, line):
     """kill -9 after some flushes, again and again, with sealing."""
     kills, ends = 0, topic.ends()
     while database.next_offsets(topic.name, counter) != ends and kills < 6:
@@ -42,29 +42,30 @@ def killed(launcher, database, topic, counter):
     plain(launcher, database, topic, counter)
 
 
-def shared(launcher, database, topic, counter):
-    """Two members, long flushes, and a database that stops under them."""
-    both = [launcher.ingest(database, topic, "--maintain", "--exit-at-end", "--memory", "16MiB", counter=counter, name=f"{counter}-{number}",
-                            flush_interval="1s") for number in range(2)]
-    wait_until(lambda: database.next_offsets(topic.name, counter), 30, "a claim")
+def shared(launcher, database, topic, counter, line):
+    """Two members whose flushes are lost again and again, so that they go back with records unflushed, and a database that stops."""
+    lost = line.on("flush", proxy.CUT_UNSENT, nth=2, every=3, times=6)
+    both = [launcher.ingest(database, topic, "--maintain", "--exit-at-end", counter=counter, name=f"{counter}-{number}", port=line.port,
+                            flush_interval="100ms") for number in range(2)]
+    wait_until(lambda: lost.acted > 1, 40, "two flushes lost", every=0.01)
     database.cluster.stop("immediate")
     database.cluster.start()
     assert [process.wait(120) for process in both] == [0, 0]
 
 
-def hasty(launcher, database, topic, counter):
+def hasty(launcher, database, topic, counter, line):
     """Sealing as often as can be, a flush for every few records."""
     assert launcher.ingest(database, topic, "--exit-at-end", "--maintain", "--maintain-interval", "20ms", counter=counter, name=counter,
                            flush_interval="1ms").wait(120) == 0
 
 
-def test_replays(empty_database, topic, launcher):
+def test_replays(empty_database, topic, launcher, proxied):
     database = empty_database
     produce_stream(topic, settings.SEED, settings.REPLAY_RECORDS)
     counters = {way.__name__: way for way in (plain, killed, shared, hasty)}
     for counter, replay in counters.items():
         database.create_counter(counter, **NEVER_BY_THE_CLOCK)
-        replay(launcher, database, topic, counter)
+        replay(launcher, database, topic, counter, proxied())
         database.execute("CALL topk.seal(%s)", counter)
     found = recount.recount(topic.broker.address, topic.name, topic.partitions, recount.counter_of(database, "plain"))
     assert found.in_time and found.late and found.dead
@@ -139,8 +140,8 @@ def test_split_depends_on_when_a_record_ahead_was_read(empty_database, topic, la
     database = empty_database
     now = int(time.time() * 1000)
     hour = now // kafka.HOUR_MS * kafka.HOUR_MS - kafka.HOUR_MS
-    # Late is what comes for that hour when the watermark is ten seconds ahead of now.
-    late_from, ahead = now + 10_000, now + 15_000
+    # Late is what comes for that hour when the watermark is nine seconds ahead of now.
+    late_from, ahead = now + 9_000, now + 11_000
     database.create_counter(lateness=f"{late_from - hour - kafka.HOUR_MS} milliseconds", **NEVER_BY_THE_CLOCK)
     topic.produce([(0, json.dumps({"video_id": "ahead", "ts": ahead}).encode(), None, ahead),
                    (0, json.dumps({"video_id": "behind", "ts": hour}).encode(), None, now)])
@@ -155,7 +156,7 @@ def test_a_record_beyond_the_skew_is_counted_when_its_time_has_come(first, empty
     """The one thing that changes the sum as well: a dead letter of one reading is an event of the next."""
     database = empty_database
     database.create_counter(max_clock_skew="2 s", **NEVER_BY_THE_CLOCK)
-    at = int(time.time() * 1000) + 12_000
+    at = int(time.time() * 1000) + (12_000 if first == "dead" else 1000)
     topic.produce([(0, json.dumps({"video_id": "early", "ts": at}).encode(), None, None)])
     if first == "counted":
         wait_until(lambda: time.time() * 1000 > at, 20, "the record to be of the past", every=0.2)

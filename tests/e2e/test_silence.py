@@ -70,7 +70,7 @@ def test_empty_partitions_do_not_hold_it_back(database, topic, launcher, last_ho
     assert process.terminate() == 0
 
 
-@pytest.mark.parametrize("end", ["killed", "stopped"])
+@pytest.mark.parametrize("end", settings.DEAD_CONSUMERS)
 def test_a_dead_consumer_holds_it_back(end, database, topic, launcher, last_hour):
     producer = trickle(topic, last_hour)
     living = launcher.ingest(database, topic, "--maintain", name="living", kafka=LONG)

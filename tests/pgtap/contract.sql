@@ -16,7 +16,7 @@ SELECT has_table('topk', 'hour_map', 'table topk.hour_map');
 SELECT is((SELECT amhandler::text FROM pg_am WHERE amname = 'topk' AND amtype = 'i'), 'topk.index_handler', 'index access method topk');
 SELECT has_type('topk', t, 'type topk.' || t) FROM unnest(ARRAY['flush_late', 'flush_dead', 'flush_progress']) t;
 SELECT columns_are('topk', 'kafka_progress', ARRAY['counter', 'topic', 'partition', 'cluster_id', 'group_id', 'member', 'owner_pid', 'owner_backend_start', 'epoch',
-    'start_offset', 'next_offset', 'last_offset', 'last_timestamp_ms', 'last_crc', 'watermark', 'counted', 'late', 'dead', 'skipped', 'lost', 'flushed_at', 'visible_after', 'clock_advanced_at']);
+    'start_offset', 'next_offset', 'last_offset', 'last_timestamp_ms', 'last_crc', 'watermark', 'counted', 'late', 'dead', 'skipped', 'lost', 'created_at', 'flushed_at', 'visible_after', 'clock_advanced_at']);
 SELECT columns_are('topk', 'dead_letter', ARRAY['counter', 'topic', 'partition', 'offset', 'epoch', 'record_timestamp', 'reason', 'key', 'payload', 'recorded_at']);
 SELECT columns_are('topk', 'late_views', ARRAY['counter', 'hour_start', 'video_id', 'views', 'records', 'first_seen', 'last_seen']);
 SELECT columns_are('topk', 'hour_book', ARRAY['counter', 'hour_start', 'topic', 'partition', 'views', 'late_views', 'late_records', 'late_in_day', 'late_in_month']);

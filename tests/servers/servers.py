@@ -131,7 +131,7 @@ class OutOfTree(Native):
                 shutil.copy2(new, old)
         for part in SOURCES:
             for old in (self.source / part).rglob("*"):
-                if old.is_file() and old.suffix not in (".o", ".so") and old.relative_to(self.source) not in wanted:
+                if old.is_file() and old.suffix not in (".o", ".so", ".gcno", ".gcda") and old.relative_to(self.source) not in wanted:
                     old.unlink()
 
 

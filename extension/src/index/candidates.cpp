@@ -13,9 +13,10 @@ namespace {
 constexpr std::size_t kFirstTier = 160;
 constexpr std::size_t kTierGrowth = 8;
 
-// How many rows are read at once: few at first, for nobody may want more than ten; then what a hundred rows need; as many as expected, if
-// somebody said so. Those that are never emitted were read in vain.
-constexpr std::size_t kFirstBatch = 16;
+// How many rows are read at once: few at first, for nobody may want more than one, or ten; then what a hundred rows need; as many as
+// expected, if somebody said so. Those that are never emitted were read in vain.
+constexpr std::size_t kFirstBatch = 4;
+constexpr std::size_t kSecondBatch = 12;
 constexpr std::size_t kUsualBatch = 96;
 constexpr std::size_t kLargestBatch = 1024;
 
@@ -205,7 +206,7 @@ void CandidateScan::read_ahead() {
     const std::size_t until = row_count_ + reader_.read({roots, count}, arena_, rows_ + row_count_);
     while (row_count_ < until)
         std::push_heap(rows_, rows_ + ++row_count_, [this](const Row& a, const Row& b) { return ranks_above(b, a); });
-    batch_ = kUsualBatch;
+    batch_ = batch_ == kFirstBatch ? kSecondBatch : kUsualBatch;
     MemoryContextSwitchTo(caller);
 }
 

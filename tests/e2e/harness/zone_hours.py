@@ -23,7 +23,7 @@ def ms_of(when):
 class ZoneHours:
     def __init__(self, name):
         self.zone = ZoneInfo(name)
-        self.hour = functools.lru_cache(None)(self._hour)
+        self.found = {}  # minute → (start, end) of its hour
         self.day_start = functools.lru_cache(None)(self._day_start)
         self.month_start = functools.lru_cache(None)(self._month_start)
 
@@ -37,7 +37,11 @@ class ZoneHours:
 
     def hour_of(self, ms):
         """(start, end) of the hour that contains the instant."""
-        return self.hour(ms // MINUTE_MS)
+        minute = ms // MINUTE_MS
+        if minute not in self.found:
+            start, end = self._hour(minute)
+            self.found.update(dict.fromkeys(range(start // MINUTE_MS, end // MINUTE_MS), (start, end)))
+        return self.found[minute]
 
     def _hour(self, minute):
         start, end = minute * MINUTE_MS, (minute + 1) * MINUTE_MS
