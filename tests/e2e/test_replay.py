@@ -45,8 +45,9 @@ def killed(launcher, database, topic, counter, line):
 def shared(launcher, database, topic, counter, line):
     """Two members whose flushes are lost again and again, so that they go back with records unflushed, and a database that stops."""
     lost = line.on("flush", proxy.CUT_UNSENT, nth=2, every=3, times=6)
-    both = [launcher.ingest(database, topic, "--maintain", "--exit-at-end", counter=counter, name=f"{counter}-{number}", port=line.port,
-                            flush_interval="100ms") for number in range(2)]
+    # Flushes of a few thousand records: on a quick machine the whole topic would else be two or three of them
+    both = [launcher.ingest(database, topic, "--maintain", "--exit-at-end", "--memory", "16MiB", counter=counter,
+                            name=f"{counter}-{number}", port=line.port, flush_interval="5ms") for number in range(2)]
     wait_until(lambda: lost.acted > 1, 40, "two flushes lost", every=0.01)
     database.cluster.stop("immediate")
     database.cluster.start()
