@@ -32,6 +32,7 @@ import psycopg2
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 SERVERS = Path(os.environ.get("TOPK_SERVERS") or Path(os.environ.get("TOPK_BUILD") or ROOT / "build") / "servers").resolve()
+BUILT = (Path(os.environ.get("TOPK_BUILD") or ROOT / "build") / "servers").resolve()
 CHROOT_SH, SOURCE_SH = HERE / "chroot.sh", HERE / "source.sh"
 CANNOT = 77  # the scripts' exit code where a server cannot be had on this machine
 
@@ -86,7 +87,8 @@ class Native:
 
     def __init__(self, name, pg_config):
         self.name, self.pg_config = name, pg_config
-        self.extension = SERVERS / f"{name}.extension"
+        # The checkout's own, also where several share their servers: two builds at once would mix their files.
+        self.extension = BUILT / f"{name}.extension"
 
     def install(self):
         """Nothing to do: `make deps` did."""
