@@ -24,6 +24,9 @@ Datum registry_value(HeapTuple tuple, TupleDesc desc, const char* column);
 /// The same; fallback if there is no such column: the tables may be of a version before the library's.
 Datum registry_value(HeapTuple tuple, TupleDesc desc, const char* column, Datum fallback);
 
+/// True if schema topk has the table: while its SQL is still of an older version than the library, some are missing.
+bool has_registry_table(const char* table);
+
 /// Opens a table of schema topk.
 Relation open_registry(const char* table);
 
