@@ -81,7 +81,7 @@ SELECT set_eq($$SELECT unnest(extconfig)::regclass::text FROM pg_extension WHERE
 -- PUBLIC: no writing anywhere, no reading of the base tables; roles are not made.
 SELECT ok(NOT has_table_privilege('public', c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER'), 'PUBLIC does not write ' || c.oid::regclass) FROM pg_class c
     WHERE c.relnamespace = 'topk'::regnamespace AND c.relkind IN ('r', 'v');
-SELECT is(has_table_privilege('public', c.oid, 'SELECT'), c.relkind = 'v' OR c.relname = 'hour_map', 'PUBLIC reads views and the hour map only: ' || c.oid::regclass) FROM pg_class c
+SELECT is(has_table_privilege('public', c.oid, 'SELECT'), c.relkind = 'v' OR c.relname IN ('hour_map', 'roll_up_marker'), 'PUBLIC reads views, the hour map and the markers only: ' || c.oid::regclass) FROM pg_class c
     WHERE c.relnamespace = 'topk'::regnamespace AND c.relkind IN ('r', 'v');
 SELECT ok(NOT has_schema_privilege('public', 'topk', 'CREATE'), 'PUBLIC makes nothing in schema topk');
 SELECT is((SELECT count(*) FROM pg_roles WHERE rolname LIKE 'topk%'), 0::bigint, 'no roles are made');
