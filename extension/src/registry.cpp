@@ -4,6 +4,7 @@
 #include "counter.h"
 #include "counter_lock.h"
 #include "counter_tables.h"
+#include "registry_rows.h"
 
 namespace topk {
 
@@ -42,6 +43,9 @@ Statement forget_statements[] = {
     {"DELETE FROM topk.seal_hold_data WHERE counter = $1"},
     {"DELETE FROM topk.access_data WHERE counter = $1"},
 };
+
+// The same of later versions: ALTER EXTENSION topk UPDATE may not have made them yet.
+constexpr const char* kLaterTables[] = {"leaderboard_data", "leaderboard_window_data", "expired_late_data", "expired_dead_data"};
 
 Statement forget_counter_statement = {"DELETE FROM topk.counter_data WHERE name = $1 AND hour_table = $2"};
 
@@ -127,6 +131,9 @@ void forget_counter(const char* name, Oid hour_table) {
     run(lock_all_progress_statement, {text_value(name)}, Snapshot::kFresh);
     lock_counter(hour_table, LockPurpose::kSeal, ExclusiveLock);
     for (Statement& statement : forget_statements) run(statement, {text_value(name)}, Snapshot::kFresh);
+    for (const char* table : kLaterTables)
+        if (has_registry_table(table))
+            run_once(psprintf("DELETE FROM topk.%s WHERE counter = $1", table), {text_value(name)}, Snapshot::kFresh);
     run(forget_counter_statement, {text_value(name), oid_value(hour_table)}, Snapshot::kFresh);
 }
 
