@@ -13,6 +13,8 @@ struct Marker {
 
     /// True if all rows of the window are in the roll-up, and none is to come.
     bool has_finished(TimestampTz start) const { return start < window; }
+    /// True if rows of the window may be in the roll-up.
+    bool has_begun(TimestampTz start) const { return start < window || (start == window && *video_id != '\0'); }
 };
 
 struct Markers {
