@@ -274,7 +274,7 @@ BEGIN
         RETURN topk.drop_expired_hours(counter, lock_timeout)::int;
     EXCEPTION WHEN lock_not_available OR dependent_objects_still_exist OR object_in_use THEN
         GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-        message := format('expired hours of counter "%s" stay for now: %s', counter, concat_ws('; ', message, nullif(detail, ''), nullif(hint, '')));
+        message := format('expired hours of counter "%s" stay for now: %s', counter, concat_ws(' ', message || '.', nullif(detail, ''), nullif(hint, '')));
         IF EXISTS (SELECT FROM topk.counter c WHERE c.name = expire_step.counter AND c.hours_expired_at < now() - interval '1 hour') THEN
             RAISE WARNING '%', message;
         ELSE
@@ -462,7 +462,7 @@ BEGIN
         END LOOP;
     END LOOP;
     IF failed IS NOT NULL THEN
-        message := pg_catalog.array_to_string(pg_catalog.array_remove(ARRAY[message, detail, hint], ''), '; ');
+        message := pg_catalog.array_to_string(pg_catalog.array_remove(ARRAY[pg_catalog.concat(message, '.'), detail, hint], ''), ' ');
         RAISE EXCEPTION USING ERRCODE = state, MESSAGE = pg_catalog.format('%s: %s', failed, message);
     END IF;
 END

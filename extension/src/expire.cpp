@@ -173,7 +173,8 @@ void set_lock_timeout(std::int32_t ms) {
 
 /// Both locks within the patience: who reads the hours queues behind us for the second one, too.
 void lock_partition(const Counter& counter, const Partition& partition, std::int32_t patience_ms) {
-    const char* hours = pstrdup(table_name(counter, counter.hour_table));
+    const char* hours = table_name(counter, counter.hour_table);
+    const char* name = get_rel_name(partition.table);
     const auto lock_both = [&] {
         const TimestampTz began = GetCurrentTimestamp();
         LockRelationOid(counter.hour_table, AccessExclusiveLock);
@@ -183,8 +184,8 @@ void lock_partition(const Counter& counter, const Partition& partition, std::int
     };
     const auto refuse = [&](int waited_ms) {
         ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE), errmsg("could not lock table %s in %d ms", hours, waited_ms),
-                        errdetail("The partition of %s is to be dropped.", timestamptz_to_str(partition.start)),
-                        errhint("It will be tried again. If that does not help, look in pg_locks for who keeps the table.")));
+                        errdetail("Its partition \"%s\" is to be dropped.", name == nullptr ? "" : name),
+                        errhint("The next run tries again. If that does not help, look in pg_locks for who keeps the table.")));
     };
     set_lock_timeout(LockTimeout > 0 ? std::min(LockTimeout, patience_ms) : patience_ms);
     with_bounded_wait(lock_both, refuse);
