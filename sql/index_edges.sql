@@ -12,13 +12,13 @@ CREATE FUNCTION t.same(query text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE by_index text[]; by_heap text[]; line text; scans int := 0;
 BEGIN
     PERFORM set_config(name, 'off', true) FROM unnest('{enable_seqscan,enable_sort,enable_incremental_sort,enable_bitmapscan}'::text[]) name;
-    PERFORM set_config(name, 'on', true) FROM unnest('{enable_indexscan,enable_indexonlyscan}'::text[]) name;
-    FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP scans := scans + (line ~ 'Index (Only )?Scan.* using \w*(top|score_id_idx)')::int; END LOOP;
+    PERFORM set_config('enable_indexscan', 'on', true);
+    FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP scans := scans + (line ~ 'Index Scan.* using \w*(top|score_id_idx)')::int; END LOOP;
     by_index := t.rows_of(query);
     PERFORM set_config(name, 'on', true) FROM unnest('{enable_seqscan,enable_sort,enable_incremental_sort,enable_bitmapscan}'::text[]) name;
-    PERFORM set_config(name, 'off', true) FROM unnest('{enable_indexscan,enable_indexonlyscan,enable_bitmapscan}'::text[]) name;
+    PERFORM set_config(name, 'off', true) FROM unnest('{enable_indexscan,enable_bitmapscan}'::text[]) name;
     by_heap := t.rows_of(query);
-    PERFORM set_config(name, 'on', true) FROM unnest('{enable_indexscan,enable_indexonlyscan,enable_bitmapscan}'::text[]) name;
+    PERFORM set_config(name, 'on', true) FROM unnest('{enable_indexscan,enable_bitmapscan}'::text[]) name;
     IF by_index = by_heap THEN RETURN format('equal: %s rows, topk scans in the plan: %s', cardinality(by_heap), scans); END IF;
     RETURN format(E'index %s\nheap  %s', by_index, by_heap);
 END $$;

@@ -29,3 +29,27 @@ EXPLAIN (COSTS OFF) SELECT count(*) FROM plans_wide;
 SELECT count(*) FROM plans_wide;
 SELECT count(*) FROM (SELECT 1 FROM plans_wide LIMIT 20) limited;
 DROP TABLE plans_of, plans, plans_wide;
+RESET enable_seqscan;
+RESET enable_bitmapscan;
+
+-- The planner looks up the ends of a column in a btree; nobody reads the table for it through this index
+CREATE TABLE ends (views int, padding text) WITH (autovacuum_enabled = off);
+INSERT INTO ends SELECT n, repeat('x', 100) FROM generate_series(1, 20000) n;
+CREATE INDEX ends_top ON ends USING topk (views DESC) WITH (k = 10);
+CREATE INDEX ends_nulls_top ON ends USING topk (views DESC NULLS LAST) WITH (k = 10);
+VACUUM ANALYZE ends;
+INSERT INTO ends SELECT n, 'x' FROM generate_series(20001, 30000) n;
+CREATE FUNCTION blocks_to_plan(query text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE line text; before bigint := pg_stat_get_xact_blocks_fetched('ends'::regclass);
+BEGIN
+    FOR line IN EXECUTE 'EXPLAIN ' || query LOOP END LOOP;
+    RETURN pg_stat_get_xact_blocks_fetched('ends'::regclass) - before;
+END $$;
+SELECT blocks_to_plan('SELECT * FROM ends WHERE views > 25000');
+SELECT blocks_to_plan('SELECT * FROM ends WHERE views < 2');
+SELECT blocks_to_plan('SELECT * FROM ends a JOIN ends b USING (views) WHERE a.views > 19990 ORDER BY views');
+SELECT blocks_to_plan('SELECT max(views), min(views) FROM ends');
+CREATE INDEX ends_btree ON ends (views);
+SELECT blocks_to_plan('SELECT * FROM ends WHERE views > 25000') > 0 AS by_btree;
+DROP FUNCTION blocks_to_plan;
+DROP TABLE ends;

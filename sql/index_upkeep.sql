@@ -8,9 +8,9 @@ DECLARE by_index text; by_heap text; query text := format('SELECT array_agg(r::t
 BEGIN
     SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off;
     EXECUTE query INTO by_index;
-    SET LOCAL enable_seqscan = on; SET LOCAL enable_sort = on; SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off;
+    SET LOCAL enable_seqscan = on; SET LOCAL enable_sort = on; SET LOCAL enable_indexscan = off;
     EXECUTE query INTO by_heap;
-    SET LOCAL enable_indexscan = on; SET LOCAL enable_indexonlyscan = on;
+    SET LOCAL enable_indexscan = on;
     RETURN by_index IS NOT DISTINCT FROM by_heap;
 END $$;
 

@@ -24,7 +24,6 @@ bool topk_insert(Relation index, Datum* values, bool* nulls, ItemPointer tid, Re
 IndexScanDesc topk_beginscan(Relation index, int keys, int orderbys);
 void topk_rescan(IndexScanDesc scan, ScanKey keys, int key_count, ScanKey orderbys, int orderby_count);
 bool topk_gettuple(IndexScanDesc scan, ScanDirection direction);
-bool topk_canreturn(Relation index, int column);
 void topk_endscan(IndexScanDesc scan);
 IndexBulkDeleteResult* topk_bulkdelete(IndexVacuumInfo* info, IndexBulkDeleteResult* result, IndexBulkDeleteCallback callback, void* state);
 IndexBulkDeleteResult* topk_vacuumcleanup(IndexVacuumInfo* info, IndexBulkDeleteResult* result);

@@ -71,15 +71,6 @@ Cost fallback_cost(const IndexPath* path, double rows) {
            2 * cpu_operator_cost * compared * std::max(1.0, log2(compared));
 }
 
-/// Core takes an index-only scan to read only those of the table's pages that are not all-visible; we read all.
-Cost visible_pages_cost(PlannerInfo* root, const IndexPath* path, double loop_count, Selectivity selectivity) {
-    if (path->path.pathtype != T_IndexOnlyScan) return 0;
-    const RelOptInfo* table = path->indexinfo->rel;
-    const double rows = clamp_row_est(selectivity * table->tuples) * loop_count;
-    const double pages = index_pages_fetched(rows, table->pages, path->indexinfo->pages, root) / loop_count;
-    return table->allvisfrac * pages * random_page_cost;
-}
-
 }  // namespace
 
 extern "C" void topk_costestimate(PlannerInfo* root, IndexPath* path, double loop_count, Cost* startup, Cost* total,
@@ -104,8 +95,7 @@ extern "C" void topk_costestimate(PlannerInfo* root, IndexPath* path, double loo
         skipped = std::max(0.0, walk.walked_rows - costs.indexSelectivity * path->indexinfo->rel->tuples);
     }
     // A row that meets the conditions is read twice, by us and by the executor; one that does not, by us alone.
-    *total = *startup + (cpu_index_tuple_cost + cpu_tuple_cost) * walk.walked_rows + kCachedPage * random_page_cost * skipped +
-             visible_pages_cost(root, path, loop_count, costs.indexSelectivity);
+    *total = *startup + (cpu_index_tuple_cost + cpu_tuple_cost) * walk.walked_rows + kCachedPage * random_page_cost * skipped;
     *selectivity = costs.indexSelectivity;
     *correlation = 0;
     *pages = path->indexinfo->pages;

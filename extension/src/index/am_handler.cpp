@@ -51,7 +51,6 @@ TOPK_SQL_FUNCTION(topk_index_handler) {
     am->aminsert = topk_insert;
     am->ambulkdelete = topk_bulkdelete;
     am->amvacuumcleanup = topk_vacuumcleanup;
-    am->amcanreturn = topk_canreturn;
     am->amcostestimate = topk_costestimate;
     am->amoptions = topk_options;
     am->amvalidate = topk_validate;

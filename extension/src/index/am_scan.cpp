@@ -15,7 +15,7 @@ struct ScanState {
     ScanDirection direction;
     std::size_t expected;  // 0 if nobody told
     bool done;
-    HeapTuple returned;  // by an index-only scan
+    IndexTuple empty;      // null until an index-only scan asks for it
 };
 
 ScanState* state_of(IndexScanDesc scan) {
@@ -135,28 +135,22 @@ void close(ScanState* state) {
     state->direction = NoMovementScanDirection;
     state->done = false;
     state->expected = 0;
-    state->returned = nullptr;
+    state->empty = nullptr;
     MemoryContextReset(state->context);
 }
 
-/// What an index-only scan returns: the row's own values, of which an entry knows only a bound. As a heap tuple, which may be long.
-void return_values(IndexScanDesc scan) {
-    ScanState* state = state_of(scan);
-    TupleDesc columns = RelationGetDescr(scan->indexRelation);
-    if (state->returned != nullptr) pfree(state->returned);
-    std::array<Datum, INDEX_MAX_KEYS> values;
+/// The planner may choose an index-only scan for a query that needs no column, such as count(*), of any access method.
+IndexTuple empty_tuple(Relation index) {
+    std::array<Datum, INDEX_MAX_KEYS> values = {};
     std::array<bool, INDEX_MAX_KEYS> nulls;
-    get_values(scan, values.data(), nulls.data());
-    state->returned = heap_form_tuple(columns, values.data(), nulls.data());
-    scan->xs_hitup = state->returned;
-    scan->xs_hitupdesc = columns;
+    nulls.fill(true);
+    return index_form_tuple(RelationGetDescr(index), values.data(), nulls.data());
 }
 
 }  // namespace
 
 void expect_values(IndexScanDesc scan, std::size_t rows) {
     state_of(scan)->expected = rows;
-    scan->xs_want_itup = true;
 }
 
 void get_values(IndexScanDesc scan, Datum* values, bool* nulls) {
@@ -216,14 +210,13 @@ extern "C" bool topk_gettuple(IndexScanDesc scan, ScanDirection direction) {
         else
             state->done = true;
     }
-    if (found && scan->xs_want_itup && state->expected == 0) return_values(scan);
+    if (found && scan->xs_want_itup) {
+        if (state->empty == nullptr) state->empty = empty_tuple(scan->indexRelation);
+        scan->xs_itup = state->empty;
+        scan->xs_itupdesc = RelationGetDescr(scan->indexRelation);
+    }
     MemoryContextSwitchTo(caller);
     return found;
-}
-
-/// Every column: the row has been read.
-extern "C" bool topk_canreturn(Relation, int) {
-    return true;
 }
 
 extern "C" void topk_endscan(IndexScanDesc scan) {

@@ -53,7 +53,6 @@ Fallback::Fallback(OpenIndex& index, IndexScanDesc scan, ScanDirection direction
       snapshot_(scan->xs_snapshot),
       direction_(direction),
       in_group_(in_group),
-      is_index_only_(scan->xs_want_itup),
       first_(in_group ? index.groups : 0),
       emitted_(emitted != nullptr ? emitted : new (palloc(sizeof(RootSet))) RootSet(CurrentMemoryContext)),
       bound_(kFirstPass * index.capacity) {
@@ -74,8 +73,7 @@ void Fallback::begin_sort() {
     std::array<Oid, INDEX_MAX_KEYS> operators;
     std::array<Oid, INDEX_MAX_KEYS> collations;
     std::array<bool, INDEX_MAX_KEYS> nulls_first;
-    const int others = is_index_only_ ? first_ : 0;
-    desc_ = CreateTemplateTupleDesc(count + others + 1);
+    desc_ = CreateTemplateTupleDesc(count + 1);
     const bool backward = ScanDirectionIsBackward(direction_);
     for (int i = 0; i < count; ++i) {
         const int column = first_ + i;
@@ -89,9 +87,7 @@ void Fallback::begin_sort() {
         collations[i] = index_.relation->rd_indcollation[column];
         nulls_first[i] = ((option & INDOPTION_NULLS_FIRST) != 0) != backward;
     }
-    for (int i = 0; i < others; ++i)
-        TupleDescCopyEntry(desc_, static_cast<AttrNumber>(count + i + 1), columns, static_cast<AttrNumber>(i + 1));
-    TupleDescInitEntry(desc_, static_cast<AttrNumber>(count + others + 1), "root", TIDOID, -1, 0);
+    TupleDescInitEntry(desc_, static_cast<AttrNumber>(count + 1), "root", TIDOID, -1, 0);
     sort_ = tuplesort_begin_heap(desc_, count, attributes.data(), operators.data(), collations.data(), nulls_first.data(), work_mem,
                                  nullptr, bound_ > 0 ? TUPLESORT_ALLOWBOUNDED : TUPLESORT_NONE);
     if (bound_ > 0) tuplesort_set_bound(sort_, static_cast<std::int64_t>(bound_));
@@ -111,12 +107,8 @@ void Fallback::take(ItemPointerData root, TupleTableSlot* row) {
     const int sorted = columns - first_;
     std::copy_n(&values[first_], sorted, input_->tts_values);
     std::copy_n(&nulls[first_], sorted, input_->tts_isnull);
-    if (is_index_only_) {
-        std::copy_n(values.begin(), first_, input_->tts_values + sorted);
-        std::copy_n(nulls.begin(), first_, input_->tts_isnull + sorted);
-    }
-    input_->tts_values[desc_->natts - 1] = PointerGetDatum(&root);
-    input_->tts_isnull[desc_->natts - 1] = false;
+    input_->tts_values[sorted] = PointerGetDatum(&root);
+    input_->tts_isnull[sorted] = false;
     ExecStoreVirtualTuple(input_);
     tuplesort_puttupleslot(sort_, input_);
     ++taken_;
@@ -203,8 +195,8 @@ bool Fallback::next(ItemPointerData* root) {
 void Fallback::get_values(Datum* values, bool* nulls) {
     slot_getallattrs(output_);
     const int sorted = index_.groups + index_.keys - first_;
-    std::rotate_copy(output_->tts_values, output_->tts_values + sorted, output_->tts_values + sorted + first_, values);
-    std::rotate_copy(output_->tts_isnull, output_->tts_isnull + sorted, output_->tts_isnull + sorted + first_, nulls);
+    std::copy_n(output_->tts_values, sorted, values + first_);
+    std::copy_n(output_->tts_isnull, sorted, nulls + first_);
 }
 
 void Fallback::close() {
