@@ -18,7 +18,7 @@ enum class LockPurpose : std::uint32_t {
     kProgress = 3,      ///< creation of progress rows of one counter, and which group it has
     kName = 4,          ///< creation of a counter; the key is a hash of the name, not a table
     kLists = 6,         ///< who makes the lists of one counter
-    kExpiry = 7,        ///< who takes away what expired of one counter
+    kExpiry = 7,        ///< who takes away what expired of one counter: taken only if it is free
     kPreparedSums = 8,  ///< who prepares sums of one counter: taken only if it is free
 };
 
