@@ -19,6 +19,151 @@ COMMENT ON COLUMN topk.roll_up_marker.span IS 'day: hours were added to the day 
 COMMENT ON COLUMN topk.roll_up_marker.video_id IS 'rows with (window_start, video_id) up to this are in the roll-up, and those beyond are not';
 GRANT SELECT ON topk.roll_up_marker TO PUBLIC;
 
+CREATE FUNCTION topk.add_views(stored bigint, added bigint, video_id text) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'topk_add_views' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION topk.add_views IS 'part of topk.roll_up_step: the sum, or 22003 with the video''s name';
+
+CREATE FUNCTION topk.roll_up_step(counter text, max_rows int DEFAULT 200000) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'topk_roll_up_step' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.roll_up_step IS 'part of topk.roll_up: adds at most max_rows rows, or two seconds'' worth, to one roll-up, and returns how many; NULL when nothing is left to do; for the counter''s owner and admins';
+
+CREATE PROCEDURE topk.roll_up(counter text DEFAULT 'video_views') LANGUAGE plpgsql
+AS $roll_up$
+BEGIN
+    -- Each step commits: it holds its locks, and its work can be lost, for two seconds at most.
+    WHILE topk.roll_up_step(roll_up.counter) IS NOT NULL LOOP
+        COMMIT;
+    END LOOP;
+END
+$roll_up$;
+COMMENT ON PROCEDURE topk.roll_up IS 'adds sealed hours to their days, and sealed days to their months and all time, in steps that it commits; for the counter''s owner and admins';
+
+-- Beside the hour table, whatever the tables are called by now. What is not rolled up is joined to the hours of the map, few and in
+-- order, so that a video is looked up by primary keys; conditions on window_start itself prune partitions. A day is of the first month
+-- that its hours name (they could name two if time zone data changed amid it).
+CREATE FUNCTION topk.create_views(name text, hour_table regclass, late_table regclass, day_rollup regclass, month_rollup regclass, all_time_rollup regclass)
+    RETURNS void LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $create_views$
+DECLARE
+    home oid := (SELECT c.relnamespace FROM pg_class c WHERE c.oid = hour_table);
+    at_marker text := format('FROM topk.roll_up_marker k WHERE k.counter = %L AND k.span = ', name);
+    grain text;
+    source text;
+    at_window text[];  -- where the markers of hours and of days are
+    at_video text[];
+    hours text;
+    days text;
+    made text;
+    existing pg_class;
+BEGIN
+    FOREACH grain IN ARRAY '{day,month,all_time}'::text[] LOOP
+        at_window := '{}'; at_video := '{}';
+        FOREACH source IN ARRAY ARRAY['day', grain] LOOP
+            at_window := at_window || format('coalesce((SELECT k.window_start %s%L), %L)', at_marker, source, '-infinity');
+            at_video := at_video || format('coalesce((SELECT k.video_id %s%L), %L)', at_marker, source, '');
+        END LOOP;
+        hours := format('SELECT %s, h.video_id, h.views FROM topk.hour_map m JOIN %s h ON h.window_start = m.hour_start
+            WHERE m.counter = %L AND m.hour_start >= %4$s AND h.window_start >= %4$s AND (h.window_start > %4$s OR h.video_id > %5$s)',
+            CASE grain WHEN 'day' THEN 'm.day_start' WHEN 'month' THEN 'm.month_start' ELSE $sql$'-infinity'::timestamptz$sql$ END,
+            hour_table, name, at_window[1], at_video[1]);
+        days := format('SELECT %s, r.video_id, r.views FROM (SELECT m.day_start, min(m.month_start) AS month_start FROM topk.hour_map m
+                WHERE m.counter = %L AND m.hour_start >= %3$s GROUP BY m.day_start) d JOIN %4$s r ON r.window_start = d.day_start
+            WHERE r.window_start >= %3$s AND (r.window_start > %3$s OR r.video_id > %5$s)',
+            CASE grain WHEN 'month' THEN 'd.month_start' ELSE $sql$'-infinity'::timestamptz$sql$ END, name, at_window[2], day_rollup, at_video[2]);
+        made := format('%s_%s', name, grain);
+        SELECT * INTO existing FROM pg_class c WHERE c.relnamespace = home AND c.relname = made::name AND c.relkind = 'v';
+        made := format('%I.%I', (SELECT n.nspname FROM pg_namespace n WHERE n.oid = home), made);
+        EXECUTE format($sql$CREATE OR REPLACE VIEW %s %s AS SELECT part.window_start, part.video_id, sum(part.views)::int8 AS views FROM (
+            SELECT window_start, video_id, views FROM %s
+            UNION ALL %s
+            UNION ALL SELECT window_start, video_id, views FROM %s WHERE span = %L) part
+            GROUP BY part.window_start, part.video_id$sql$,
+            made, 'WITH (' || array_to_string(existing.reloptions, ', ') || ')',
+            CASE grain WHEN 'day' THEN day_rollup WHEN 'month' THEN month_rollup ELSE all_time_rollup END,
+            hours || CASE grain WHEN 'day' THEN '' ELSE ' UNION ALL ' || days END, late_table, grain);
+        IF existing.oid IS NULL THEN
+            EXECUTE format('COMMENT ON VIEW %s IS %L', made,
+                format('exact, live views of counter %I by %s and video: roll-up, hours not rolled up yet, and late views', name, replace(grain, '_', ' ')));
+        END IF;
+    END LOOP;
+END
+$create_views$;
+COMMENT ON FUNCTION topk.create_views IS 'part of topk.create_counter: makes the views of day, month and all time, or replaces those that an older version made';
+
+-- Runs with the caller's rights and search_path: the tables go to its current_schema() and belong to it.
+CREATE OR REPLACE FUNCTION topk.create_counter(name text DEFAULT 'video_views', time_zone text DEFAULT 'UTC', lateness interval DEFAULT '60 s',
+                                    max_clock_skew interval DEFAULT '5 min', max_age interval DEFAULT '400 days',
+                                    idle_timeout interval DEFAULT '60 s')
+    RETURNS void LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS $create_counter$
+DECLARE
+    home text := pg_catalog.current_schema();
+    hours text := pg_catalog.concat(name, '_hour');
+    late text := pg_catalog.concat(name, '_late');
+    grain text;
+BEGIN
+    PERFORM topk.prepare_counter(name, time_zone, lateness, max_clock_skew, max_age, idle_timeout);
+    IF home IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_schema_name', MESSAGE = 'no schema has been selected to create the counter in',
+            HINT = 'Set search_path to a schema in which you may create tables.';
+    END IF;
+
+    EXECUTE pg_catalog.format('CREATE TABLE %I.%I (window_start pg_catalog.timestamptz NOT NULL, video_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+        views pg_catalog.int8 NOT NULL CHECK (views OPERATOR(pg_catalog.>) 0), PRIMARY KEY (window_start, video_id)) PARTITION BY RANGE (window_start)',
+        home, hours);
+    EXECUTE pg_catalog.format('CREATE INDEX ON %I.%I USING topk (window_start, views DESC, video_id)', home, hours);
+    EXECUTE pg_catalog.format('COMMENT ON TABLE %I.%I IS %L', home, hours,
+        pg_catalog.format('views of counter %I by hour and video; one partition a local day', name));
+
+    EXECUTE pg_catalog.format('CREATE TABLE %I.%I (span pg_catalog.text COLLATE pg_catalog."C" NOT NULL CHECK (span OPERATOR(pg_catalog.=) ANY (''{day,month,all_time}''::pg_catalog.text[])),
+        window_start pg_catalog.timestamptz NOT NULL, video_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+        views pg_catalog.int8 NOT NULL CHECK (views OPERATOR(pg_catalog.>) 0), PRIMARY KEY (span, window_start, video_id)) WITH (fillfactor = 70)',
+        home, late);
+    EXECUTE pg_catalog.format('CREATE INDEX ON %I.%I USING topk (span, window_start, views DESC, video_id)', home, late);
+    EXECUTE pg_catalog.format('COMMENT ON TABLE %I.%I IS %L', home, late,
+        pg_catalog.format('views of counter %I that came too late for their hour, kept for the day, month and all time that still took them', name));
+
+    FOREACH grain IN ARRAY '{day,month,all_time}'::pg_catalog.text[] LOOP
+        EXECUTE pg_catalog.format('CREATE TABLE %I.%I (window_start pg_catalog.timestamptz NOT NULL, video_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+            views pg_catalog.int8 NOT NULL CHECK (views OPERATOR(pg_catalog.>) 0), PRIMARY KEY (window_start, video_id)) WITH (fillfactor = 70)',
+            home, pg_catalog.format('%s_%s_rollup', name, grain));
+        EXECUTE pg_catalog.format('CREATE INDEX ON %I.%I USING topk (window_start, views DESC, video_id)',
+            home, pg_catalog.format('%s_%s_rollup', name, grain));
+        EXECUTE pg_catalog.format('COMMENT ON TABLE %I.%I IS %L', home, pg_catalog.format('%s_%s_rollup', name, grain),
+            pg_catalog.format('views of counter %I by video, added up from sealed hours (%s)', name, grain));
+    END LOOP;
+
+    PERFORM topk.create_views(name, pg_catalog.format('%I.%I', home, hours)::pg_catalog.regclass, pg_catalog.format('%I.%I', home, late)::pg_catalog.regclass,
+        pg_catalog.format('%I.%I', home, pg_catalog.format('%s_day_rollup', name))::pg_catalog.regclass,
+        pg_catalog.format('%I.%I', home, pg_catalog.format('%s_month_rollup', name))::pg_catalog.regclass,
+        pg_catalog.format('%I.%I', home, pg_catalog.format('%s_all_time_rollup', name))::pg_catalog.regclass);
+
+    PERFORM topk.register_counter(name, pg_catalog.format('%I.%I', home, hours)::pg_catalog.regclass,
+                                  time_zone, lateness, max_clock_skew, max_age, idle_timeout);
+END
+$create_counter$;
+
+CREATE OR REPLACE VIEW topk.time_window WITH (security_barrier) AS
+    SELECT c.name AS counter, w.span, w.window_start, w.window_end, w.window_end <= c.sealed_through AS sealed,
+        w.is_in AND w.window_end <= c.sealed_through AS rolled_up, coalesce(r.revision, 0) AS revision
+    FROM topk.counter c
+    LEFT JOIN topk.roll_up_marker d ON d.counter = c.name AND d.span = 'day'
+    LEFT JOIN topk.roll_up_marker m ON m.counter = c.name AND m.span = 'month'
+    LEFT JOIN topk.roll_up_marker a ON a.counter = c.name AND a.span = 'all_time'
+    CROSS JOIN LATERAL (
+        SELECT 'hour' COLLATE "C" AS span, h.hour_start AS window_start, h.hour_end AS window_end, coalesce(h.hour_start < d.window_start, false) AS is_in
+        FROM topk.hour_map h WHERE h.counter = c.name
+        UNION ALL SELECT 'day', h.day_start, topk.window_end(c.name, 'day', max(h.hour_start)), coalesce(h.day_start < least(m.window_start, a.window_start), false)
+        FROM topk.hour_map h WHERE h.counter = c.name GROUP BY h.day_start
+        UNION ALL SELECT 'month', h.month_start, topk.window_end(c.name, 'month', max(h.hour_start)), coalesce(max(h.day_start) < m.window_start, false)
+        FROM topk.hour_map h WHERE h.counter = c.name GROUP BY h.month_start
+        UNION ALL SELECT 'all_time', '-infinity', 'infinity', false) w
+    LEFT JOIN topk.window_revision_data r ON r.counter = c.name AND r.span = w.span AND r.window_start = w.window_start
+    -- An admin's view of one whose table was dropped by hand must not keep the others from sight: topk.window_end refuses it.
+    WHERE EXISTS (SELECT FROM pg_catalog.pg_class t WHERE t.oid = c.hour_table);
+
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Retention
 -- ---------------------------------------------------------------------------------------------------------------------

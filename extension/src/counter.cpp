@@ -90,6 +90,13 @@ bool has_policies(const Counter& counter, Oid user) {
            std::any_of(std::begin(counter.rollups), std::end(counter.rollups), [&](Oid table) { return has_policies(table, user); });
 }
 
+void refuse_forced_policies(const Counter& counter, const char* detail) {
+    if (has_policies(counter, counter.owner))
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("row-level security is forced on the owner of counter \"%s\"", counter.name), errdetail("%s", detail),
+                        errhint("Use ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.")));
+}
+
 void refuse_dropped(const Counter& counter) {
     ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("a table of counter \"%s\" was dropped", counter.name),
                     errhint("Remove what is left of the counter with topk.drop_counter.")));

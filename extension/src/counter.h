@@ -36,6 +36,10 @@ bool has_policies(Oid table, Oid user);
 /// The same for any of the counter's tables.
 bool has_policies(const Counter& counter, Oid user);
 
+/// Raises 0A000, with that detail, if policies apply to the owner of the counter (FORCE): they would hide rows from what runs with its
+/// rights.
+void refuse_forced_policies(const Counter& counter, const char* detail);
+
 /// Raises 55000: a table was dropped behind the registry's back.
 [[noreturn]] void refuse_dropped(const Counter& counter);
 

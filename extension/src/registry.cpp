@@ -4,6 +4,7 @@
 #include "counter.h"
 #include "counter_lock.h"
 #include "counter_tables.h"
+#include "registry_rows.h"
 
 namespace topk {
 
@@ -24,6 +25,13 @@ Statement register_statement = {
     "  lateness, max_clock_skew, max_age, idle_timeout)"
     " SELECT $1, t[1], t[2], t[3], t[4], t[5], $3::regrole, $4, $5, $6, $7, $8 FROM CAST($2 AS regclass[]) t"
     " ON CONFLICT (name) DO NOTHING"};
+
+// Of a counter of that name that was before there can be none, but for those that somebody wrote.
+Statement markers_statement = {
+    "INSERT INTO topk.roll_up_marker (counter, span) SELECT $1, unnest('{day,month,all_time}'::text[])"
+    " ON CONFLICT (counter, span) DO UPDATE SET window_start = DEFAULT, video_id = DEFAULT"};
+
+Statement forget_markers_statement = {"DELETE FROM topk.roll_up_marker WHERE counter = $1"};
 
 // Also by the table: the counter may have been dropped and made again, by somebody else, since it was looked up.
 Statement lock_counter_statement = {"SELECT FROM topk.counter_data WHERE name = $1 AND hour_table = $2 FOR UPDATE"};
@@ -48,6 +56,10 @@ Statement forget_counter_statement = {"DELETE FROM topk.counter_data WHERE name 
 Statement tables_statement = {
     "SELECT created_by::oid, hour_table::oid, late_table::oid, day_rollup::oid, month_rollup::oid, all_time_rollup::oid"
     " FROM topk.counter_data WHERE name = $1"};
+
+bool has_markers() {
+    return has_registry_table("roll_up_marker");
+}
 
 [[noreturn]] void refuse_duplicate(const char* name) {
     ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("counter \"%s\" exists already", name),
@@ -120,11 +132,17 @@ CounterTables droppable_tables(const char* name) {
     return tables;
 }
 
+/// Makes the markers of a new counter: nothing is rolled up.
+void make_markers(const char* name) {
+    if (has_markers()) run(markers_statement, {text_value(name)}, Snapshot::kFresh);
+}
+
 /// Deletes the counter's rows of topk.*, after every claim, grant and flush in flight, none of which can follow.
 void forget_counter(const char* name, Oid hour_table) {
     if (run(lock_counter_statement, {text_value(name), oid_value(hour_table)}, Snapshot::kFresh) == 0) refuse_unknown(name);
     lock_counter(hour_table, LockPurpose::kProgress, ExclusiveLock);
     run(lock_all_progress_statement, {text_value(name)}, Snapshot::kFresh);
+    if (has_markers()) run(forget_markers_statement, {text_value(name)}, Snapshot::kFresh);
     lock_counter(hour_table, LockPurpose::kSeal, ExclusiveLock);
     for (Statement& statement : forget_statements) run(statement, {text_value(name)}, Snapshot::kFresh);
     run(forget_counter_statement, {text_value(name), oid_value(hour_table)}, Snapshot::kFresh);
@@ -180,6 +198,7 @@ TOPK_SQL_FUNCTION(topk_register_counter) {
                      interval(2), interval(3)},
                     Snapshot::kFresh) == 0)
                 refuse_duplicate(options.name);
+            make_markers(options.name);
         });
     });
     PG_RETURN_VOID();

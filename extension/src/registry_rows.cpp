@@ -14,8 +14,20 @@ Datum registry_value(HeapTuple tuple, TupleDesc desc, const char* column) {
     elog(ERROR, "the registry has no \"%s\"", column);
 }
 
+namespace {
+
+Oid registry_table(const char* table) {
+    return get_relname_relid(table, get_namespace_oid("topk", false));
+}
+
+}  // namespace
+
+bool has_registry_table(const char* table) {
+    return OidIsValid(registry_table(table));
+}
+
 Relation open_registry(const char* table) {
-    const Oid oid = get_relname_relid(table, get_namespace_oid("topk", false));
+    const Oid oid = registry_table(table);
     if (!OidIsValid(oid))
         ereport(ERROR,
                 (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table topk.%s does not exist", table), errhint("Run CREATE EXTENSION topk.")));
