@@ -183,6 +183,40 @@ COMMENT ON COLUMN topk.counter_data.hours_expired_through IS 'hours that begin b
 COMMENT ON COLUMN topk.counter_data.days_expired_through IS 'days that begin before it may have lost their rows in the day roll-up';
 
 -- ---------------------------------------------------------------------------------------------------------------------
+-- Prepared sums: the sealed part of long trailing spans as one sorted list
+-- ---------------------------------------------------------------------------------------------------------------------
+
+ALTER TABLE topk.counter_data ADD COLUMN prepared_spans text[] NOT NULL DEFAULT '{24 hours,7 days}';
+COMMENT ON COLUMN topk.counter_data.prepared_spans IS 'trailing spans whose sealed part topk.prepare_step prepares; set by topk.set_prepared_spans';
+
+-- A list is read whole, so it is one row. It is made anew when it is gone: no dump has it.
+CREATE TABLE topk.prepared_sum_data (
+    counter text COLLATE "C" NOT NULL,
+    since timestamptz NOT NULL,
+    until timestamptz NOT NULL CHECK (until > since),
+    corrections bigint NOT NULL,
+    complete boolean NOT NULL,
+    video_ids text[] COLLATE "C" NOT NULL,
+    views bigint[] NOT NULL CHECK (cardinality(views) = cardinality(video_ids)),
+    prepared_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (counter, since, until)
+);
+COMMENT ON TABLE topk.prepared_sum_data IS 'the greatest sums of ranges of sealed hours, for trailing spans; made by topk.prepare_step, and used while they hold';
+COMMENT ON COLUMN topk.prepared_sum_data.corrections IS 'how often the hours had been corrected; the sums do not hold for who sees another number';
+COMMENT ON COLUMN topk.prepared_sum_data.complete IS 'no other video has views in these hours';
+COMMENT ON COLUMN topk.prepared_sum_data.video_ids IS 'by views descending, then bytewise';
+
+CREATE FUNCTION topk.prepare_step(counter text) RETURNS int
+    AS 'MODULE_PATHNAME', 'topk_prepare_step' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.prepare_step IS 'prepares the sums of the sealed hours of the counter''s prepared spans, for this hour and the next, and returns how many ranges were missing; needs ''admin''';
+
+CREATE FUNCTION topk.set_prepared_spans(counter text, spans text[]) RETURNS void
+    AS 'MODULE_PATHNAME', 'topk_set_prepared_spans' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.set_prepared_spans IS 'chooses which trailing spans are prepared, such as ''{24 hours,7 days}''; needs ''admin''';
+
+-- ---------------------------------------------------------------------------------------------------------------------
 -- Leaderboards
 -- ---------------------------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,8 @@ struct Counter {
     Oid rollups[kRollups];
     Oid owner;  ///< of the hour table: the counter's tables are read, written and opened with this role's rights only
     TimestampTz sealed_through;
+    TimestampTz hours_expired_through;  ///< hours that begin before it may have lost their rows
+    TimestampTz days_expired_through;   ///< days likewise, in the day roll-up
 };
 
 /// Finds a counter or raises 42704. Also 55000 if its hour table was dropped behind the registry's back.

@@ -13,10 +13,11 @@ constexpr std::uint16_t kPrivateClass = 0x544b;
 
 /// What a lock of ours protects. Part of the lock's tag: never renumber while servers run.
 enum class LockPurpose : std::uint32_t {
-    kSeal = 1,        ///< the frontier: shared by flushes, exclusive for who moves it
-    kPartitions = 2,  ///< creation of partitions of one counter
-    kProgress = 3,    ///< creation of progress rows of one counter, and which group it has
-    kName = 4,        ///< creation of a counter; the key is a hash of the name, not a table
+    kSeal = 1,          ///< the frontier: shared by flushes, exclusive for who moves it
+    kPartitions = 2,    ///< creation of partitions of one counter
+    kProgress = 3,      ///< creation of progress rows of one counter, and which group it has
+    kName = 4,          ///< creation of a counter; the key is a hash of the name, not a table
+    kPreparedSums = 8,  ///< who prepares sums of one counter: taken only if it is free
 };
 
 /// Waits for the lock. key is the hour table, except for kName.

@@ -2,7 +2,9 @@
 // Read-only, in the caller's snapshot. The caller needs SELECT on every table; the reading is then done with their owner's
 // rights, so that nothing the owner attached to them (a rule, an index expression) runs with the caller's; but where row-level security
 // applies to the caller, with the caller's, so that the list is of the rows the policies show. The hour is read from its partition's topk
-// index without SQL; all else is a cover (cover.h), whose lists are merged (merge_lists.h), or added up by SQL if that is no gain.
+// index without SQL; all else is a cover (cover.h), whose lists are merged (merge_lists.h), or added up by SQL (add_up.h) if that is no
+// gain. Rows that have expired are never left out: 55000.
+#include "add_up.h"
 #include "arguments.h"
 #include "merge_lists.h"
 
@@ -60,9 +62,9 @@ bool answer_from_index(const TopkArguments& arguments, const ReturnSetInfo* resu
     require_readable(counter.hour_table);
     TimestampTz start;
     std::span<Ranked> list;
-    if (has_policies(counter.hour_table, GetUserId()) || !stored_hour_at(counter, arguments.at, &start) ||
-        !read_hour_list(counter, start, arguments.k, &list))
-        return false;
+    if (has_policies(counter.hour_table, GetUserId()) || !stored_hour_at(counter, arguments.at, &start)) return false;
+    if (start < counter.hours_expired_through) refuse_expired_hour(counter, start);
+    if (!read_hour_list(counter, start, arguments.k, &list)) return false;
     put_list(result, list);
     return true;
 }
@@ -70,6 +72,7 @@ bool answer_from_index(const TopkArguments& arguments, const ReturnSetInfo* resu
 /// Answers by the merge, else by adding up. Requires: SPI connected.
 void answer(const Counter& counter, const Cover& cover, std::int32_t k, const ReturnSetInfo* result) {
     require_readable(counter, cover);
+    require_stored(counter, cover);
     MergeReport report = {};
     std::span<Ranked> list;
     if (cover.is_hour)
@@ -98,7 +101,7 @@ const char* end_of(const ListHead& head) {
 
 Datum name_of(const ListSource::List& list) {
     if (TIMESTAMP_NOT_FINITE(list.window)) return CStringGetTextDatum(list.name);
-    return CStringGetTextDatum(psprintf("%s %s", list.name, timestamptz_to_str(list.window)));
+    return CStringGetTextDatum(psprintf("%s %s%s", list.name, timestamptz_to_str(list.window), list.is_rest ? " (rest)" : ""));
 }
 
 /// A row for each list, then one for all: the sums, τ, and how it ended.
@@ -171,6 +174,7 @@ TOPK_SQL_FUNCTION(topk_explain) {
         const Counter counter = find_counter(arguments.counter, Snapshot::kCaller);
         const Cover cover = cover_of_span(counter, arguments.span, arguments.trailing, arguments.at);
         require_readable(counter, cover);
+        require_stored(counter, cover);
         MergeReport report;
         merge_lists(counter, cover, arguments.k, &report);
         put_report(report, result);

@@ -57,6 +57,8 @@ INSERT INTO contract VALUES
     ('topk.between', $$since timestamp with time zone, until timestamp with time zone, k integer DEFAULT 10, counter text DEFAULT 'video_views'::text$$, 'TABLE(rank bigint, video_id text, views bigint)', 's', false),
     ('topk.explain', $$span text, k integer DEFAULT 10, at timestamp with time zone DEFAULT NULL::timestamp with time zone, counter text DEFAULT 'video_views'::text$$,
         'TABLE(list text, estimated_rows bigint, rows_read bigint, lookups bigint, last_views bigint, ended text)', 's', false),
+    ('topk.prepare_step', 'counter text', 'integer', 'v', false),
+    ('topk.set_prepared_spans', 'counter text, spans text[]', 'void', 'v', false),
     ('topk.index_check', 'index regclass', 'void', 'v', true),
     ('topk.index_refill', 'index regclass', 'bigint', 'v', true),
     ('topk.index_stats', 'index regclass, OUT k integer, OUT groups bigint, OUT paged_groups bigint, OUT candidates bigint, OUT thresholds bigint, OUT histories bigint, OUT pages bigint, OUT bucket_pages bigint, OUT group_pages bigint, OUT directory_pages bigint, OUT free_pages bigint, OUT bytes bigint', 'record', 's', true),
@@ -117,6 +119,7 @@ INSERT INTO attempt (what, statement) VALUES
     ('reset', $$SELECT topk.reset_progress('pgtap', 't', 0, 0, 'x')$$), ('grant', $$SELECT topk.grant_access('pgtap_topk_none', 'read', 'pgtap')$$),
     ('audit', $$SELECT * FROM topk.audit('pgtap')$$), ('correct', $$SELECT topk.correct('pgtap', '2020-01-01 00:00Z', 'a', 1, 'x')$$),
     ('seal', $$CALL topk.seal('pgtap')$$), ('roll up', $$CALL topk.roll_up('pgtap')$$), ('hold', $$SELECT topk.hold_seal('pgtap')$$), ('resume', $$SELECT topk.resume_seal('pgtap')$$),
+    ('prepare', $$SELECT topk.prepare_step('pgtap')$$), ('prepared spans', $$SELECT topk.set_prepared_spans('pgtap', '{24 hours}')$$),
     ('drop', $$SELECT topk.drop_counter('pgtap')$$), ('write', $$INSERT INTO pgtap_topk.pgtap_late VALUES ('day', now(), 'a', 1)$$);
 GRANT SELECT ON attempt TO PUBLIC;
 SET LOCAL ROLE pgtap_topk_read;
@@ -127,7 +130,7 @@ SELECT CASE WHEN what IN ('hours', 'claim', 'flush') THEN lives_ok(statement, ''
 SELECT is((SELECT count(*) FROM topk.kafka_progress), 0::bigint, '''ingest'' sees no offsets of others');
 RESET ROLE;
 SET LOCAL ROLE pgtap_topk_admin;
-SELECT CASE WHEN what IN ('status', 'hours', 'reset', 'grant', 'audit', 'correct', 'seal', 'roll up', 'hold', 'resume') THEN lives_ok(statement, '''admin'' may ' || what) ELSE throws_ok(statement, '42501', NULL, '''admin'' may not ' || what) END FROM attempt ORDER BY number;
+SELECT CASE WHEN what IN ('status', 'hours', 'reset', 'grant', 'audit', 'correct', 'seal', 'roll up', 'hold', 'resume', 'prepare', 'prepared spans') THEN lives_ok(statement, '''admin'' may ' || what) ELSE throws_ok(statement, '42501', NULL, '''admin'' may not ' || what) END FROM attempt ORDER BY number;
 SELECT topk.revoke_access('pgtap_topk_none', 'read', 'pgtap');
 RESET ROLE;
 SET LOCAL ROLE pgtap_topk_none;
