@@ -51,6 +51,9 @@ Statement forget_statements[] = {
     {"DELETE FROM topk.access_data WHERE counter = $1"},
 };
 
+// The same of later versions: ALTER EXTENSION topk UPDATE may not have made them yet.
+constexpr const char* kLaterTables[] = {"leaderboard_data", "leaderboard_window_data", "expired_late_data", "expired_dead_data"};
+
 Statement forget_counter_statement = {"DELETE FROM topk.counter_data WHERE name = $1 AND hour_table = $2"};
 
 Statement tables_statement = {
@@ -145,6 +148,9 @@ void forget_counter(const char* name, Oid hour_table) {
     if (has_markers()) run(forget_markers_statement, {text_value(name)}, Snapshot::kFresh);
     lock_counter(hour_table, LockPurpose::kSeal, ExclusiveLock);
     for (Statement& statement : forget_statements) run(statement, {text_value(name)}, Snapshot::kFresh);
+    for (const char* table : kLaterTables)
+        if (has_registry_table(table))
+            run_once(psprintf("DELETE FROM topk.%s WHERE counter = $1", table), {text_value(name)}, Snapshot::kFresh);
     run(forget_counter_statement, {text_value(name), oid_value(hour_table)}, Snapshot::kFresh);
 }
 

@@ -213,7 +213,7 @@ void replace_old_views(const Counter& counter) {
     const char* names[kRollups] = {};
     Datum texts[kRollups];
     for (int i = 0; i < kRollups; ++i) {
-        names[i] = psprintf("%s_%s", counter.name, span_name(i));
+        names[i] = psprintf("%s_%s", counter.name, span_name(static_cast<Rollup>(i)));
         texts[i] = CStringGetTextDatum(names[i]);
     }
     const Argument wanted = {TEXTARRAYOID, PointerGetDatum(construct_array(texts, kRollups, TEXTOID, -1, false, TYPALIGN_INT))};
