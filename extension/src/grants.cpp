@@ -1,4 +1,4 @@
-// topk.grant_access and topk.revoke_access.
+// topk.grant_access and topk.revoke_access, and the check of 'admin' for functions in SQL.
 // 'read' is SELECT on the counter's tables, so it is also a plain GRANT; 'ingest' and 'admin' are rows of the registry
 // that claim, flush and the operator's functions look up.
 #include "arguments.h"
@@ -100,6 +100,12 @@ TOPK_SQL_FUNCTION(topk_grant_access) {
 
 TOPK_SQL_FUNCTION(topk_revoke_access) {
     change_access(fcinfo, revoke);
+    PG_RETURN_VOID();
+}
+
+TOPK_SQL_FUNCTION(topk_require_admin) {
+    const char* name = text_argument(fcinfo, 0, "counter");
+    with_spi([&] { require_access(find_counter(name, Snapshot::kCaller), {"admin"}, Snapshot::kCaller); });
     PG_RETURN_VOID();
 }
 
