@@ -1,4 +1,4 @@
-// topk.grant_access and topk.revoke_access.
+// topk.grant_access and topk.revoke_access, and the check of 'admin' for functions in SQL.
 // 'read' is SELECT on the counter's tables, so it is also a plain GRANT; 'ingest' and 'admin' are rows of the registry
 // that claim, flush and the operator's functions look up.
 // Locks, in order: the registry row (shared: the counter is not dropped meanwhile), partitions (nobody attaches one: it, too, writes the
@@ -113,6 +113,12 @@ TOPK_SQL_FUNCTION(topk_grant_access) {
 
 TOPK_SQL_FUNCTION(topk_revoke_access) {
     change_access(fcinfo, revoke);
+    PG_RETURN_VOID();
+}
+
+TOPK_SQL_FUNCTION(topk_require_admin) {
+    const char* name = text_argument(fcinfo, 0, "counter");
+    with_spi([&] { require_access(find_counter(name, Snapshot::kCaller), {"admin"}, Snapshot::kCaller); });
     PG_RETURN_VOID();
 }
 
