@@ -210,13 +210,10 @@ void move_marker(const Counter& counter, Rollup rollup, const Marker& marker) {
 /// Views of a counter made before there were markers would count what is rolled up twice: they are made anew in the transaction that
 /// rolls up first. Readers of them end before, or begin after.
 void replace_old_views(const Counter& counter) {
-    const char* names[kRollups] = {};
-    Datum texts[kRollups];
-    for (int i = 0; i < kRollups; ++i) {
-        names[i] = psprintf("%s_%s", counter.name, span_name(i));
-        texts[i] = CStringGetTextDatum(names[i]);
-    }
-    const Argument wanted = {TEXTARRAYOID, PointerGetDatum(construct_array(texts, kRollups, TEXTOID, -1, false, TYPALIGN_INT))};
+    Datum names[kRollups];
+    for (const Rollup rollup : {kDayRollup, kMonthRollup, kAllTimeRollup})
+        names[rollup] = CStringGetTextDatum(psprintf("%s_%s", counter.name, span_name(rollup)));
+    const Argument wanted = {TEXTARRAYOID, PointerGetDatum(construct_array(names, kRollups, TEXTOID, -1, false, TYPALIGN_INT))};
     run(views_statement, {oid_value(counter.hour_table), wanted}, Snapshot::kFresh);
     if (DatumGetInt64(cell(0, 1).value) == kRollups) return;
     const auto replace = [&] {
