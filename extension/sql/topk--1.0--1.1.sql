@@ -182,6 +182,125 @@ COMMENT ON COLUMN topk.counter_data.late_retention IS 'how long topk.late_views 
 COMMENT ON COLUMN topk.counter_data.hours_expired_through IS 'hours that begin before it may have lost their rows';
 COMMENT ON COLUMN topk.counter_data.days_expired_through IS 'days that begin before it may have lost their rows in the day roll-up';
 
+-- A dump may be restored where transactions are numbered otherwise: an id that is yet to come there says nothing.
+ALTER TABLE topk.counter_data ADD COLUMN hours_expired_by xid8, ADD COLUMN hours_expired_at timestamptz;
+COMMENT ON COLUMN topk.counter_data.hours_expired_by IS 'the transaction that moved hours_expired_through: partitions are dropped when no snapshot is older';
+COMMENT ON COLUMN topk.counter_data.hours_expired_at IS 'when that was';
+
+CREATE OR REPLACE VIEW topk.counter WITH (security_barrier) AS
+    SELECT c.name, c.hour_table, c.time_zone, c.lateness, c.max_clock_skew, c.max_age, c.idle_timeout, c.sealed_through,
+        c.seal_held_at, c.created_at, c.hour_retention, c.day_retention, c.hour_list_retention, c.late_retention,
+        c.hours_expired_through, c.days_expired_through, c.hours_expired_at, c.late_table, c.day_rollup, c.month_rollup, c.all_time_rollup
+    FROM topk.counter_data c
+    WHERE has_table_privilege(c.hour_table, 'SELECT')
+       OR EXISTS (SELECT FROM topk.access_data a
+                  WHERE a.counter = c.name AND a.privilege = 'admin' AND pg_has_role(a.role, 'USAGE'));
+COMMENT ON VIEW topk.counter IS 'the counters the current user may read: their tables, time zones, limits, frontiers, and how long what is kept';
+
+-- What was deleted for its age, so that the books still add up.
+CREATE TABLE topk.expired_late_data (
+    counter text COLLATE "C" NOT NULL,
+    hour_start timestamptz NOT NULL,
+    views bigint NOT NULL,
+    records bigint NOT NULL,
+    PRIMARY KEY (counter, hour_start)
+);
+COMMENT ON TABLE topk.expired_late_data IS 'sums of the late views that expired, by hour; read it through topk.expired_late';
+
+CREATE TABLE topk.expired_dead_data (
+    counter text COLLATE "C" NOT NULL,
+    topic text COLLATE "C" NOT NULL,
+    partition int NOT NULL,
+    letters bigint NOT NULL,
+    PRIMARY KEY (counter, topic, partition)
+);
+COMMENT ON TABLE topk.expired_dead_data IS 'how many dead letters expired, by partition; read it through topk.expired_dead';
+
+CREATE VIEW topk.expired_late WITH (security_barrier) AS
+    SELECT e.* FROM topk.expired_late_data e JOIN topk.counter_in_full c ON c.name = e.counter;
+COMMENT ON VIEW topk.expired_late IS 'sums of the late views that are no longer in topk.late_views, by hour';
+
+CREATE VIEW topk.expired_dead WITH (security_barrier) AS
+    SELECT e.* FROM topk.expired_dead_data e JOIN topk.counter c ON c.name = e.counter;
+COMMENT ON VIEW topk.expired_dead IS 'how many dead letters are no longer in topk.dead_letter, by partition';
+GRANT SELECT ON topk.expired_late, topk.expired_dead TO PUBLIC;
+
+-- Of first_seen, which no flush changes: updates of late views stay HOT.
+CREATE INDEX late_views_data_first_seen_idx ON topk.late_views_data (counter, first_seen);
+COMMENT ON INDEX topk.late_views_data_first_seen_idx IS 'finds late views that may have expired';
+CREATE INDEX dead_letter_data_recorded_at_idx ON topk.dead_letter_data (counter, recorded_at);
+COMMENT ON INDEX topk.dead_letter_data_recorded_at_idx IS 'finds dead letters that have expired';
+
+CREATE FUNCTION topk.set_retention(counter text, hours interval DEFAULT NULL, days interval DEFAULT NULL,
+                                   hour_lists interval DEFAULT NULL, late interval DEFAULT NULL) RETURNS void
+    AS 'MODULE_PATHNAME', 'topk_set_retention' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.set_retention IS 'how long rows of hours, of the day roll-up, final lists of hours, late views and dead letters are kept; NULL: as before; for the counter''s owner and admins';
+
+CREATE FUNCTION topk.advance_expiry(counter text) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'topk_advance_expiry' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.advance_expiry IS 'part of topk.expire_step: moves hours_expired_through and days_expired_through over what is old enough and rolled up; whether one moved';
+
+CREATE FUNCTION topk.delete_expired(counter text) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'topk_delete_expired' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.delete_expired IS 'part of topk.expire_step: deletes some rows that expired; how many';
+
+CREATE FUNCTION topk.drop_expired_hours(counter text, lock_timeout interval) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'topk_drop_expired_hours' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.drop_expired_hours IS 'part of topk.expire_step: drops the oldest partition whose hours expired, once no snapshot needs it; whether it did; 55P03 after lock_timeout';
+
+-- The partition comes last: who waits for its lock has others behind him, and should do so once in a run.
+CREATE FUNCTION topk.expire_step(counter text, lock_timeout interval DEFAULT '100 ms') RETURNS bigint
+    LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $expire_step$
+DECLARE
+    deleted bigint;
+    message text;
+    detail text;
+    hint text;
+BEGIN
+    IF topk.advance_expiry(counter) THEN
+        RETURN 1;  -- to be committed before anything is taken away
+    END IF;
+    deleted := topk.delete_expired(counter);
+    IF deleted > 0 THEN
+        RETURN deleted;
+    END IF;
+    BEGIN
+        RETURN topk.drop_expired_hours(counter, lock_timeout)::int;
+    EXCEPTION WHEN lock_not_available OR dependent_objects_still_exist OR object_in_use THEN
+        GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+        message := format('expired hours of counter "%s" stay for now: %s', counter, concat_ws(' ', message || '.', nullif(detail, ''), nullif(hint, '')));
+        IF EXISTS (SELECT FROM topk.counter c WHERE c.name = expire_step.counter AND c.hours_expired_at < now() - interval '1 hour') THEN
+            RAISE WARNING '%', message;
+        ELSE
+            RAISE NOTICE '%', message;
+        END IF;
+        RETURN 0;
+    END;
+END
+$expire_step$;
+COMMENT ON FUNCTION topk.expire_step IS 'part of topk.expire: one bounded step, to be committed before the next; 0: nothing to do, or what there is has to wait; for the counter''s owner and admins';
+
+-- Procedures have no SET clause, so that they may commit: all their names are qualified.
+CREATE PROCEDURE topk.expire(counter text DEFAULT 'video_views') LANGUAGE plpgsql
+AS $expire$
+DECLARE
+    done bigint;
+BEGIN
+    LOOP
+        done := topk.expire_step(expire.counter);
+        COMMIT;
+        EXIT WHEN done OPERATOR(pg_catalog.=) 0;
+    END LOOP;
+END
+$expire$;
+COMMENT ON PROCEDURE topk.expire IS 'takes away what is older than topk.set_retention keeps it, in steps that it commits; for the counter''s owner and admins';
+
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Prepared sums: the sealed part of long trailing spans as one sorted list
 -- ---------------------------------------------------------------------------------------------------------------------
@@ -220,9 +339,320 @@ COMMENT ON FUNCTION topk.set_prepared_spans IS 'chooses which trailing spans are
 -- Leaderboards
 -- ---------------------------------------------------------------------------------------------------------------------
 
+CREATE TABLE topk.leaderboard_window_data (
+    counter text COLLATE "C" NOT NULL,
+    span text COLLATE "C" NOT NULL CHECK (span IN ('hour','day','month','all_time')),
+    window_start timestamptz NOT NULL,
+    sealed boolean NOT NULL,
+    revision int NOT NULL CHECK (revision >= 0),
+    length int NOT NULL CHECK (length BETWEEN 0 AND 1000),
+    refreshed_at timestamptz NOT NULL,
+    PRIMARY KEY (counter, span, window_start)
+) WITH (fillfactor = 70);
+COMMENT ON TABLE topk.leaderboard_window_data IS 'the windows that have a list in topk.leaderboard_data';
+COMMENT ON COLUMN topk.leaderboard_window_data.sealed IS 'the list is final, but for corrections: the window was sealed in the snapshot that the list was made in';
+COMMENT ON COLUMN topk.leaderboard_window_data.revision IS 'of the window, in that snapshot: a later correction makes the list stale';
+COMMENT ON COLUMN topk.leaderboard_window_data.length IS 'how many ranks it has, 1000 at most';
+COMMENT ON COLUMN topk.leaderboard_window_data.refreshed_at IS 'everything committed by then is in the list';
+
+CREATE TABLE topk.leaderboard_data (
+    counter text COLLATE "C" NOT NULL,
+    span text COLLATE "C" NOT NULL,
+    window_start timestamptz NOT NULL,
+    rank bigint NOT NULL CHECK (rank > 0),
+    video_id text COLLATE "C" NOT NULL,
+    views bigint NOT NULL,
+    PRIMARY KEY (counter, span, window_start, rank)
+) WITH (fillfactor = 70);
+COMMENT ON TABLE topk.leaderboard_data IS 'the lists of topk.leaderboard_window_data, rank by rank; read it through topk.leaderboard';
+
+CREATE VIEW topk.leaderboard WITH (security_barrier) AS
+    SELECT l.counter, l.span, l.window_start, l.rank, l.video_id, l.views, w.sealed, w.revision, w.refreshed_at
+    FROM topk.leaderboard_data l
+    JOIN topk.leaderboard_window_data w ON w.counter = l.counter AND w.span = l.span AND w.window_start = l.window_start
+    JOIN topk.counter_in_full c ON c.name = l.counter;
+COMMENT ON VIEW topk.leaderboard IS 'the final top 1000 of sealed windows, and the lists of open ones as of their last refresh';
+GRANT SELECT ON topk.leaderboard TO PUBLIC;
+
+CREATE FUNCTION topk.refresh_due(counter text, open_before timestamptz) RETURNS TABLE (span text, at timestamptz)
+    AS 'MODULE_PATHNAME', 'topk_refresh_due' LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED ROWS 10
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.refresh_due IS 'part of topk.refresh_step: some of the windows whose list is missing, stale or old, with an instant of each; final lists first';
+
+CREATE FUNCTION topk.refresh_list(counter text, span text, at timestamptz) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'topk_refresh_list' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.refresh_list IS 'part of topk.refresh_step: makes the list of the window that contains an instant; false if it is final already, or its rows expired';
+
+CREATE FUNCTION topk.refresh_step(counter text, open_before timestamptz DEFAULT NULL) RETURNS int
+    LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $refresh_step$
+DECLARE
+    due record;
+    made int := 0;
+    message text;
+    deadline timestamptz := clock_timestamp() + interval '2 s';
+BEGIN
+    FOR due IN SELECT d.span, d.at FROM topk.refresh_due(counter, open_before) d LOOP
+        BEGIN
+            made := made + topk.refresh_list(counter, due.span, due.at)::int;
+        EXCEPTION WHEN object_not_in_prerequisite_state OR numeric_value_out_of_range THEN
+            -- Rows that should be there are not, or a sum exceeds bigint. The other windows' lists do not wait for that.
+            GET STACKED DIAGNOSTICS message = MESSAGE_TEXT;
+            RAISE WARNING USING MESSAGE = format('the %s of %s of counter "%s" gets no list: %s', due.span, due.at, counter, message);
+        END;
+        EXIT WHEN clock_timestamp() > deadline;
+    END LOOP;
+    RETURN made;
+END
+$refresh_step$;
+COMMENT ON FUNCTION topk.refresh_step IS 'part of topk.refresh: makes final lists, then those of open windows that are older than open_before (NULL: than 10 seconds, or a tenth of the time since the window ended), for two seconds at most; returns how many; 0: all are there; for the counter''s owner and admins';
+
 -- ---------------------------------------------------------------------------------------------------------------------
--- Schedule: the jobs of pg_cron
+-- Maintenance: all of it
 -- ---------------------------------------------------------------------------------------------------------------------
+
+-- since: open windows' lists older than that are made again; NULL: those that topk.refresh_step thinks old.
+CREATE FUNCTION topk.maintain_step(counter text, part text, since timestamptz DEFAULT NULL) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $maintain_step$
+DECLARE
+    frontier timestamptz;
+    done bigint := 0;
+BEGIN
+    CASE part
+        WHEN 'seal' THEN
+            frontier := (SELECT c.sealed_through FROM topk.counter c WHERE c.name = maintain_step.counter);
+            RETURN coalesce(topk.seal_step(counter) > frontier, false);
+        WHEN 'roll_up' THEN
+            RETURN topk.roll_up_step(counter) IS NOT NULL;
+        WHEN 'prepare' THEN
+            done := topk.prepare_step(counter);
+        WHEN 'refresh' THEN
+            done := topk.refresh_step(counter, since);
+        WHEN 'expire' THEN
+            done := topk.expire_step(counter);
+        ELSE
+            RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('maintenance has no part "%s"', part),
+                HINT = 'Use seal, roll_up, refresh, prepare or expire.';
+    END CASE;
+    RETURN done > 0;
+END
+$maintain_step$;
+COMMENT ON FUNCTION topk.maintain_step IS 'one bounded step of a part of topk.maintain (seal, roll_up, refresh, prepare, expire), to be committed before the next; whether it did something, so that there may be more; for the counter''s owner and admins';
+
+CREATE PROCEDURE topk.refresh(counter text DEFAULT 'video_views') LANGUAGE plpgsql
+AS $refresh$
+DECLARE
+    began timestamptz := pg_catalog.clock_timestamp();
+    part text;
+    more boolean;
+BEGIN
+    FOREACH part IN ARRAY '{refresh,prepare}'::pg_catalog.text[] LOOP
+        LOOP
+            more := topk.maintain_step(refresh.counter, part, began);
+            COMMIT;
+            EXIT WHEN NOT more;
+        END LOOP;
+    END LOOP;
+END
+$refresh$;
+COMMENT ON PROCEDURE topk.refresh IS 'brings topk.leaderboard up to date: the final list of every sealed window, and those of open ones as of now, in steps that it commits; for the counter''s owner and admins';
+
+-- Where a part fails the others run all the same, and so does it the next time; the first error is raised at the end. No part is a
+-- nested CALL: what commits cannot be in a block that catches errors.
+CREATE PROCEDURE topk.maintain(counter text DEFAULT 'video_views') LANGUAGE plpgsql
+AS $maintain$
+DECLARE
+    began timestamptz := pg_catalog.clock_timestamp();
+    part text;
+    more boolean;
+    failed text;
+    state text;
+    message text;
+    detail text;
+    hint text;
+BEGIN
+    FOREACH part IN ARRAY '{seal,roll_up,refresh,prepare,expire}'::pg_catalog.text[] LOOP
+        LOOP
+            BEGIN
+                more := topk.maintain_step(maintain.counter, part, began);
+            EXCEPTION WHEN OTHERS THEN
+                more := false;
+                IF failed IS NULL THEN
+                    failed := part;
+                    GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+                ELSIF NOT pg_catalog.texteq(SQLERRM, message) THEN
+                    RAISE WARNING USING ERRCODE = SQLSTATE, MESSAGE = pg_catalog.format('%s: %s', part, SQLERRM);
+                END IF;
+            END;
+            COMMIT;
+            EXIT WHEN NOT more;
+        END LOOP;
+    END LOOP;
+    IF failed IS NOT NULL THEN
+        message := pg_catalog.array_to_string(pg_catalog.array_remove(ARRAY[pg_catalog.concat(message, '.'), detail, hint], ''), ' ');
+        RAISE EXCEPTION USING ERRCODE = state, MESSAGE = pg_catalog.format('%s: %s', failed, message);
+    END IF;
+END
+$maintain$;
+COMMENT ON PROCEDURE topk.maintain IS 'seals, rolls up, refreshes and expires what is due, in steps that it commits; raises the first error when all parts had their turn; for the counter''s owner and admins';
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Schedule: a counter's job of pg_cron, which lives in one database of a server, this one or another
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION topk.require_admin(counter text) RETURNS void
+    AS 'MODULE_PATHNAME', 'topk_require_admin' LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.require_admin IS 'part of topk.schedule: 42501 unless the caller owns the counter or has ''admin'' on it';
+
+-- At most 63 bytes: pg_cron's type of it is name in some versions.
+CREATE FUNCTION topk.job_name(counter text DEFAULT 'video_views') RETURNS text LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $job_name$
+DECLARE
+    whole text := format('topk.maintain %I in %I', counter, current_database());
+BEGIN
+    RETURN CASE WHEN octet_length(whole) <= 63 THEN whole ELSE 'topk.maintain ' || left(encode(sha256(convert_to(whole, 'UTF8')), 'hex'), 32) END;
+END
+$job_name$;
+COMMENT ON FUNCTION topk.job_name IS 'the name of the job that topk.schedule makes: of this database and counter';
+
+-- To be run by a superuser where pg_cron is, so that it is not visible here whether it is there: it may be run again.
+CREATE FUNCTION topk.unschedule_statement(counter text) RETURNS text LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $unschedule_statement$
+BEGIN
+    RETURN format('SELECT cron.unschedule(jobid) FROM cron.job WHERE jobname = %L', topk.job_name(counter));
+END
+$unschedule_statement$;
+COMMENT ON FUNCTION topk.unschedule_statement IS 'part of topk.unschedule: what removes the counter''s job in the database of pg_cron';
+
+CREATE FUNCTION topk.refuse_without_cron(statement text) RETURNS void LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+    SET search_path = pg_catalog, pg_temp
+AS $refuse_without_cron$
+DECLARE
+    -- NULL where pg_cron is not loaded, and for whom the setting is none of their business
+    home text := (SELECT s.setting FROM pg_show_all_settings() s WHERE s.name = 'cron.database_name');
+    installed boolean := EXISTS (SELECT FROM pg_available_extensions() a WHERE a.name = 'pg_cron');
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+        MESSAGE = format('pg_cron is not in database "%s"', current_database()),
+        DETAIL = CASE WHEN NOT installed THEN 'This server has no extension pg_cron. topkd ingest --maintain needs none.'
+                      WHEN home = current_database() THEN 'It was not created here yet: CREATE EXTENSION pg_cron.'
+                      WHEN home IS NOT NULL THEN format('It lives in one database of a server: cron.database_name is "%s".', home)
+                      ELSE 'It lives in one database of a server: cron.database_name names it.' END,
+        HINT = 'As a superuser, in the database of pg_cron: ' || statement;
+END
+$refuse_without_cron$;
+COMMENT ON FUNCTION topk.refuse_without_cron IS 'part of topk.schedule and topk.unschedule: the error whose hint is what to run where pg_cron is';
+
+-- pg_cron shows everybody their own jobs, and superusers all.
+CREATE FUNCTION topk.remove_jobs(counter text) RETURNS int LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $remove_jobs$
+DECLARE
+    job bigint;
+    removed int := 0;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN RETURN NULL; END IF;
+    IF NOT has_schema_privilege('cron', 'USAGE') THEN RETURN NULL; END IF;
+    FOR job IN SELECT j.jobid FROM cron.job j WHERE j.jobname = topk.job_name(remove_jobs.counter) LOOP
+        PERFORM cron.unschedule(job);
+        removed := removed + 1;
+    END LOOP;
+    RETURN removed;
+END
+$remove_jobs$;
+COMMENT ON FUNCTION topk.remove_jobs IS 'part of topk.unschedule: removes the counter''s jobs that pg_cron lets the caller see; how many, NULL where there is no looking';
+
+CREATE FUNCTION topk.forget_jobs(counter text) RETURNS void LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $forget_jobs$
+DECLARE
+    home text := (SELECT s.setting FROM pg_show_all_settings() s WHERE s.name = 'cron.database_name');
+BEGIN
+    IF topk.remove_jobs(counter) IS NULL AND home IS NOT NULL THEN
+        RAISE NOTICE USING MESSAGE = format('pg_cron in database "%s" may have a job for counter "%s", which was dropped', home, counter),
+            HINT = 'As a superuser, there: ' || topk.unschedule_statement(counter);
+    END IF;
+END
+$forget_jobs$;
+COMMENT ON FUNCTION topk.forget_jobs IS 'part of topk.drop_counter: removes the jobs, or says how';
+
+-- One job does all: pg_cron starts none twice at once, and a seal that waits for a roll-up to end only lets an hour take views a little longer.
+CREATE FUNCTION topk.schedule(counter text DEFAULT 'video_views', every interval DEFAULT NULL) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $schedule$
+DECLARE
+    here text := (SELECT e.extversion FROM pg_extension e WHERE e.extname = 'pg_cron');
+    version text := coalesce(here, (SELECT a.default_version FROM pg_available_extensions() a WHERE a.name = 'pg_cron'));
+    has_seconds boolean := coalesce(regexp_match(version, '^([0-9]+)[.]([0-9]+)')::int[] >= '{1,5}', false);
+    seconds numeric := coalesce(extract(epoch FROM every), CASE WHEN has_seconds THEN 10 ELSE 60 END);
+    command text := format('CALL topk.maintain(%L)', counter);
+    timing text;
+    as_role text := '';
+BEGIN
+    PERFORM topk.require_admin(counter);
+    timing := CASE WHEN seconds > 0 AND seconds < 60 AND seconds % 1 = 0 THEN format('%s seconds', trunc(seconds))
+                   WHEN seconds = 60 THEN '* * * * *'
+                   WHEN seconds = 3600 THEN '0 * * * *'
+                   WHEN seconds > 60 AND seconds % 60 = 0 AND 3600 % nullif(seconds, 0) = 0 THEN format('*/%s * * * *', trunc(seconds / 60)) END;
+    IF timing IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('argument "every" cannot be %s', every),
+            HINT = 'pg_cron runs a job every 1 to 59 seconds, or every 1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30 or 60 minutes.';
+    ELSIF seconds < 60 AND version IS NOT NULL AND NOT has_seconds THEN
+        RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = format('pg_cron %s runs a job once a minute at most', version),
+            HINT = 'Use every => ''1 minute'', or pg_cron 1.5 or later (ALTER EXTENSION pg_cron UPDATE).';
+    END IF;
+
+    IF here IS NULL THEN
+        -- With the rights of who asked, not of the superuser who runs it
+        IF EXISTS (SELECT FROM pg_roles r WHERE r.rolname = current_user AND r.rolcanlogin AND NOT r.rolsuper) THEN
+            as_role := format(', username => %L', current_user);
+        END IF;
+        PERFORM topk.refuse_without_cron(format('SELECT cron.schedule_in_database(%L, %L, %L, %L%s)',
+                                                topk.job_name(counter), timing, command, current_database(), as_role));
+    END IF;
+    PERFORM topk.remove_jobs(counter);
+    RETURN cron.schedule(topk.job_name(counter), timing, command);
+END
+$schedule$;
+COMMENT ON FUNCTION topk.schedule IS 'has pg_cron call topk.maintain for the counter as the caller, in place of the job that was; every: default 10 seconds, 1 minute before pg_cron 1.5; returns the job''s id; for the counter''s owner and admins';
+
+CREATE FUNCTION topk.unschedule(counter text DEFAULT 'video_views') RETURNS void
+    LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $unschedule$
+DECLARE
+    removed int := topk.remove_jobs(counter);
+BEGIN
+    IF removed > 0 THEN RETURN; END IF;  -- also those of a counter that is no more
+    PERFORM topk.require_admin(counter);
+    IF removed = 0 THEN
+        RAISE NOTICE USING MESSAGE = format('pg_cron has no job for counter "%s"', counter), DETAIL = 'Jobs of other roles are visible to superusers only.';
+    ELSIF EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = 'permission denied for schema cron',
+            HINT = format('GRANT USAGE ON SCHEMA cron TO %I;', current_user);
+    ELSE
+        PERFORM topk.refuse_without_cron(topk.unschedule_statement(counter));
+    END IF;
+END
+$unschedule$;
+COMMENT ON FUNCTION topk.unschedule IS 'removes the job that topk.schedule made; for the counter''s owner and admins';
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Partitions that no flush makes: ahead of time, and where the rows come by logical replication
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION topk.make_partitions(counter text, since timestamptz, until timestamptz) RETURNS int
+    AS 'MODULE_PATHNAME', 'topk_make_partitions' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.make_partitions IS 'makes the day partitions of the hours from "since" to before "until" that are not there yet, and returns how many; flushes make theirs by themselves; for the counter''s owner and admins';
 
 DO $dump$
 DECLARE
@@ -230,5 +660,9 @@ DECLARE
                      ' WHERE c.oid IN (hour_table, late_table, day_rollup, month_rollup, all_time_rollup)) = 5)';
 BEGIN
     PERFORM pg_extension_config_dump('topk.roll_up_marker', of_whole);
+    PERFORM pg_extension_config_dump('topk.expired_late_data', of_whole);
+    PERFORM pg_extension_config_dump('topk.expired_dead_data', of_whole);
+    PERFORM pg_extension_config_dump('topk.leaderboard_window_data', of_whole);
+    PERFORM pg_extension_config_dump('topk.leaderboard_data', of_whole);
 END
 $dump$;

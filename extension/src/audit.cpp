@@ -4,6 +4,7 @@
 #include "arguments.h"
 #include "counter.h"
 #include "hours.h"
+#include "registry_rows.h"
 #include "roll_up_marker.h"
 
 namespace topk {
@@ -39,7 +40,9 @@ Statement offsets_statement = {
     "  lag(greatest(reset_to::numeric - next_offset, 0), 1, 0) OVER w AS given_up, lead(start_offset) OVER w AS reopened_at"
     "  FROM kept WINDOW w AS (PARTITION BY topic, partition ORDER BY epoch)),"
     " total AS (SELECT topic, partition, sum(dead) AS dead FROM kept GROUP BY topic, partition),"
-    " letter AS (SELECT topic, partition, count(*) AS dead FROM topk.dead_letter_data WHERE counter = $1 GROUP BY topic, partition),"
+    " letter AS (SELECT topic, partition, sum(dead) AS dead FROM"
+    "  (SELECT topic, partition, count(*) AS dead FROM topk.dead_letter_data WHERE counter = $1 GROUP BY topic, partition"
+    "   UNION ALL SELECT * FROM unnest($2, $3, $4)) l (topic, partition, dead) GROUP BY topic, partition),"
     " late AS (SELECT topic, sum(late) AS records FROM kept GROUP BY topic),"
     " booked AS (SELECT topic, sum(late_records) AS records FROM topk.hour_book_data WHERE counter = $1 GROUP BY topic),"
     " subject AS ("
@@ -69,14 +72,15 @@ Statement hours_statement = {
     "WITH book AS (SELECT hour_start, sum(views) AS views, sum(late_views) AS late_views, sum(late_records) AS late_records"
     "  FROM topk.hour_book_data WHERE counter = $1 GROUP BY hour_start),"
     " corrected AS (SELECT hour_start, sum(delta) AS views FROM topk.correction_data WHERE counter = $1 GROUP BY hour_start),"
-    " late AS (SELECT hour_start, sum(views) AS views, sum(records) AS records FROM topk.late_views_data WHERE counter = $1"
-    "  GROUP BY hour_start),"
+    " late AS (SELECT hour_start, sum(views) AS views, sum(records) AS records FROM"
+    "  (SELECT hour_start, views, records FROM topk.late_views_data WHERE counter = $1 UNION ALL SELECT * FROM unnest($4, $5, $6))"
+    "  l (hour_start, views, records) GROUP BY hour_start),"
     " subject AS ("
     "  SELECT 'views' AS check_name, row_number() OVER (ORDER BY hour_start) AS place, 'hour ' || hour_start AS subject,"
     "   coalesce(b.views, 0) + coalesce(c.views, 0) AS expected, coalesce(h.views, 0) AS found,"
     "   format('booked %s, corrected by %s, and the sum of the hour table', coalesce(b.views, 0), coalesce(c.views, 0)) AS detail"
     "  FROM (SELECT * FROM book WHERE views <> 0) b FULL JOIN corrected c USING (hour_start)"
-    "  FULL JOIN unnest($2, $3) h (hour_start, views) USING (hour_start) WHERE hour_start >= $4"
+    "  FULL JOIN unnest($2, $3) h (hour_start, views) USING (hour_start) WHERE hour_start >= $7"
     "  UNION ALL SELECT v.check_name, row_number() OVER (PARTITION BY v.check_name ORDER BY hour_start), 'hour ' || hour_start,"
     "   v.expected, v.found, 'late in the book of hours, and in topk.late_views'"
     "  FROM (SELECT * FROM book WHERE late_records <> 0 OR late_views <> 0) b FULL JOIN late l USING (hour_start),"
@@ -87,6 +91,7 @@ Statement hours_statement = {
 Statement late_hours_statement = {
     "SELECT DISTINCT hour_start FROM topk.hour_book_data WHERE counter = $1 AND late_views <> 0 ORDER BY hour_start"};
 
+// Late additions to a day go with its rows.
 Statement late_windows_statement = {
     "WITH taken AS (SELECT hour_start, sum(late_views) AS late_views, sum(late_in_day) AS in_day, sum(late_in_month) AS in_month"
     "  FROM topk.hour_book_data WHERE counter = $1 AND late_views <> 0 GROUP BY hour_start),"
@@ -97,8 +102,8 @@ Statement late_windows_statement = {
     " subject AS (SELECT 'late windows' AS check_name, row_number() OVER (ORDER BY span, window_start) AS place,"
     "  span || CASE WHEN span = 'all_time' THEN '' ELSE ' ' || window_start END AS subject, coalesce(b.views, 0) AS expected,"
     "  coalesce(s.views, 0) AS found, 'late in the book of hours, and late in the window''s table' AS detail"
-    "  FROM booked b FULL JOIN unnest($5, $6, $7) s (span, window_start, views) USING (span, window_start))" TOPK_VERDICT(
-        "(1, 'late windows', 'windows')")};
+    "  FROM booked b FULL JOIN unnest($5, $6, $7) s (span, window_start, views) USING (span, window_start)"
+    "  WHERE span <> 'day' OR window_start >= $8)" TOPK_VERDICT("(1, 'late windows', 'windows')")};
 
 // A roll-up holds what the markers have passed: of finished hours what the books and corrections say, of the hour or day at hand what its
 // own table has up to the marker. $2, $3, $4 are the sums of roll-ups; $5, $6 where the day's marker is, and the sum of that hour's rows
@@ -139,6 +144,27 @@ Sums read_sums(std::initializer_list<Oid> types) {
         ++column;
     }
     return sums;
+}
+
+/// What was deleted for its age; nothing where the SQL of the extension is of a version that deleted nothing.
+Sums expired_dead(const Counter& counter) {
+    const char* source = has_registry_table("expired_dead_data") ? "topk.expired_dead_data"
+                                                                 : "(SELECT '' AS counter, '' AS topic, 0 AS partition, 0 AS letters)";
+    run_once(psprintf("SELECT coalesce(array_agg(topic::text), '{}'), coalesce(array_agg(partition), '{}'),"
+                      " coalesce(array_agg(letters::int8), '{}') FROM %s e WHERE counter = $1",
+                      source),
+             {text_value(counter.name)}, Snapshot::kCaller);
+    return read_sums({TEXTARRAYOID, INT4ARRAYOID, INT8ARRAYOID});
+}
+
+Sums expired_late(const Counter& counter) {
+    const char* source = has_registry_table("expired_late_data") ? "topk.expired_late_data"
+                                                                 : "(SELECT '' AS counter, now() AS hour_start, 0 AS views, 0 AS records)";
+    run_once(psprintf("SELECT coalesce(array_agg(hour_start), '{}'), coalesce(array_agg(views::int8), '{}'),"
+                      " coalesce(array_agg(records::int8), '{}') FROM %s e WHERE counter = $1",
+                      source),
+             {text_value(counter.name)}, Snapshot::kCaller);
+    return read_sums({TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT8ARRAYOID});
 }
 
 Sums sum_hours(const Counter& counter) {
@@ -229,13 +255,19 @@ void audit(const Counter& counter, const ReturnSetInfo* result) {
     });
     const Argument name = text_value(counter.name);
     as_user(extension_owner(), [&] {
-        run(offsets_statement, {name}, Snapshot::kCaller);
+        const Sums dead = expired_dead(counter);
+        run(offsets_statement, {name, dead.columns[0], dead.columns[1], dead.columns[2]}, Snapshot::kCaller);
         put_rows(result);
-        run(hours_statement, {name, hours.columns[0], hours.columns[1], time_value(counter.hours_expired_through)}, Snapshot::kCaller);
+        const Sums gone = expired_late(counter);
+        run(hours_statement,
+            {name, hours.columns[0], hours.columns[1], gone.columns[0], gone.columns[1], gone.columns[2],
+             time_value(counter.hours_expired_through)},
+            Snapshot::kCaller);
         put_rows(result);
         const Sums labels = label_late_hours(counter);
         run(late_windows_statement,
-            {name, labels.columns[0], labels.columns[1], labels.columns[2], late.columns[0], late.columns[1], late.columns[2]},
+            {name, labels.columns[0], labels.columns[1], labels.columns[2], late.columns[0], late.columns[1], late.columns[2],
+             time_value(counter.days_expired_through)},
             Snapshot::kCaller);
         put_rows(result);
         run(rollups_statement,

@@ -17,6 +17,8 @@ enum class LockPurpose : std::uint32_t {
     kPartitions = 2,    ///< creation of partitions of one counter
     kProgress = 3,      ///< creation of progress rows of one counter, and which group it has
     kName = 4,          ///< creation of a counter; the key is a hash of the name, not a table
+    kLists = 6,         ///< who makes the lists of one counter
+    kExpiry = 7,        ///< who takes away what expired of one counter: taken only if it is free
     kPreparedSums = 8,  ///< who prepares sums of one counter: taken only if it is free
 };
 

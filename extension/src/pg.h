@@ -114,6 +114,7 @@ extern "C" {
 #include <utils/timestamp.h>
 #include <utils/tuplesort.h>
 #include <utils/typcache.h>
+#include <utils/xid8.h>
 }
 #pragma GCC diagnostic pop
 

@@ -9,7 +9,7 @@ SELECT * FROM no_plan();
 SELECT has_extension('topk');
 SELECT has_schema('topk');
 SELECT is((SELECT extversion FROM pg_extension WHERE extname = 'topk'), topk.version(), 'library and extension are of one version');
-SELECT has_view('topk', v, 'view topk.' || v) FROM unnest(ARRAY['counter', 'kafka_progress', 'progress_history', 'dead_letter', 'late_views', 'access', 'hour_book', 'correction', 'seal_hold', 'time_window']) v;
+SELECT has_view('topk', v, 'view topk.' || v) FROM unnest(ARRAY['counter', 'kafka_progress', 'progress_history', 'dead_letter', 'late_views', 'access', 'hour_book', 'correction', 'seal_hold', 'time_window', 'leaderboard', 'expired_late', 'expired_dead']) v;
 SELECT ok(c.reloptions @> ARRAY['security_barrier=true'], 'topk.' || relname || ' is a security barrier')
     FROM pg_class c WHERE relnamespace = 'topk'::regnamespace AND relkind = 'v';
 SELECT has_table('topk', 'hour_map', 'table topk.hour_map');
@@ -23,7 +23,11 @@ SELECT columns_are('topk', 'hour_book', ARRAY['counter', 'hour_start', 'topic', 
 SELECT columns_are('topk', 'correction', ARRAY['counter', 'hour_start', 'video_id', 'delta', 'views_after', 'reason', 'corrected_by', 'corrected_at']);
 SELECT columns_are('topk', 'hour_map', ARRAY['counter', 'hour_start', 'hour_end', 'day_start', 'month_start']);
 SELECT columns_are('topk', 'roll_up_marker', ARRAY['counter', 'span', 'window_start', 'video_id']);
-SELECT columns_are('topk', 'counter', ARRAY['name', 'hour_table', 'time_zone', 'lateness', 'max_clock_skew', 'max_age', 'idle_timeout', 'sealed_through', 'seal_held_at', 'created_at']);
+SELECT columns_are('topk', 'counter', ARRAY['name', 'hour_table', 'time_zone', 'lateness', 'max_clock_skew', 'max_age', 'idle_timeout', 'sealed_through', 'seal_held_at', 'created_at',
+    'hour_retention', 'day_retention', 'hour_list_retention', 'late_retention', 'hours_expired_through', 'days_expired_through', 'hours_expired_at', 'late_table', 'day_rollup', 'month_rollup', 'all_time_rollup']);
+SELECT columns_are('topk', 'leaderboard', ARRAY['counter', 'span', 'window_start', 'rank', 'video_id', 'views', 'sealed', 'revision', 'refreshed_at']);
+SELECT columns_are('topk', 'expired_late', ARRAY['counter', 'hour_start', 'views', 'records']);
+SELECT columns_are('topk', 'expired_dead', ARRAY['counter', 'topic', 'partition', 'letters']);
 SELECT columns_are('topk', 'seal_hold', ARRAY['counter', 'held_at', 'held_by', 'reason', 'resumed_at', 'resumed_by']);
 SELECT columns_are('topk', 'time_window', ARRAY['counter', 'span', 'window_start', 'window_end', 'sealed', 'rolled_up', 'revision']);
 
@@ -57,12 +61,29 @@ INSERT INTO contract VALUES
     ('topk.between', $$since timestamp with time zone, until timestamp with time zone, k integer DEFAULT 10, counter text DEFAULT 'video_views'::text$$, 'TABLE(rank bigint, video_id text, views bigint)', 's', false),
     ('topk.explain', $$span text, k integer DEFAULT 10, at timestamp with time zone DEFAULT NULL::timestamp with time zone, counter text DEFAULT 'video_views'::text$$,
         'TABLE(list text, estimated_rows bigint, rows_read bigint, lookups bigint, last_views bigint, ended text)', 's', false),
+    ('topk.set_retention', 'counter text, hours interval DEFAULT NULL::interval, days interval DEFAULT NULL::interval, hour_lists interval DEFAULT NULL::interval, late interval DEFAULT NULL::interval', 'void', 'v', false),
+    ('topk.expire', $$IN counter text DEFAULT 'video_views'::text$$, NULL, 'v', false),
+    ('topk.expire_step', $$counter text, lock_timeout interval DEFAULT '00:00:00.1'::interval$$, 'bigint', 'v', false),
+    ('topk.advance_expiry', 'counter text', 'boolean', 'v', false),
+    ('topk.delete_expired', 'counter text', 'bigint', 'v', false),
+    ('topk.drop_expired_hours', 'counter text, lock_timeout interval', 'boolean', 'v', false),
+    ('topk.refresh', $$IN counter text DEFAULT 'video_views'::text$$, NULL, 'v', false),
+    ('topk.refresh_step', 'counter text, open_before timestamp with time zone DEFAULT NULL::timestamp with time zone', 'integer', 'v', false),
+    ('topk.refresh_due', 'counter text, open_before timestamp with time zone', 'TABLE(span text, at timestamp with time zone)', 's', false),
+    ('topk.refresh_list', 'counter text, span text, at timestamp with time zone', 'boolean', 'v', false),
+    ('topk.maintain', $$IN counter text DEFAULT 'video_views'::text$$, NULL, 'v', false),
+    ('topk.maintain_step', 'counter text, part text, since timestamp with time zone DEFAULT NULL::timestamp with time zone', 'boolean', 'v', false),
     ('topk.prepare_step', 'counter text', 'integer', 'v', false),
     ('topk.set_prepared_spans', 'counter text, spans text[]', 'void', 'v', false),
     ('topk.index_check', 'index regclass', 'void', 'v', true),
     ('topk.index_refill', 'index regclass', 'bigint', 'v', true),
     ('topk.index_stats', 'index regclass, OUT k integer, OUT groups bigint, OUT paged_groups bigint, OUT candidates bigint, OUT thresholds bigint, OUT histories bigint, OUT pages bigint, OUT bucket_pages bigint, OUT group_pages bigint, OUT directory_pages bigint, OUT free_pages bigint, OUT bytes bigint', 'record', 's', true),
     ('topk.index_groups', 'index regclass', 'TABLE(group_hash bigint, pages integer, candidates bigint, threshold text)', 's', true),
+    ('topk.schedule', $$counter text DEFAULT 'video_views'::text, every interval DEFAULT NULL::interval$$, 'bigint', 'v', false),
+    ('topk.unschedule', $$counter text DEFAULT 'video_views'::text$$, 'void', 'v', false),
+    ('topk.job_name', $$counter text DEFAULT 'video_views'::text$$, 'text', 's', true),
+    ('topk.make_partitions', 'counter text, since timestamp with time zone, until timestamp with time zone', 'integer', 'v', false),
+    ('topk.register_counter', 'name text, hour_table regclass, time_zone text, lateness interval, max_clock_skew interval, max_age interval, idle_timeout interval', 'void', 'v', false),
     ('topk.version', '', 'text', 's', false);
 SELECT is(pg_get_function_arguments(signature::regproc), arguments, signature || ' takes its arguments') FROM contract;
 SELECT is(pg_get_function_result(signature::regproc), result, signature || ' returns its result') FROM contract;
@@ -118,6 +139,7 @@ INSERT INTO attempt (what, statement) VALUES
     ('flush', $$SELECT topk.flush('pgtap', 't', '\x01', NULL, NULL, ARRAY[ROW(0, 1, 0, 1, 0, 0, 0, NULL, 1, 0, 0, 0)::topk.flush_progress])$$),
     ('reset', $$SELECT topk.reset_progress('pgtap', 't', 0, 0, 'x')$$), ('grant', $$SELECT topk.grant_access('pgtap_topk_none', 'read', 'pgtap')$$),
     ('audit', $$SELECT * FROM topk.audit('pgtap')$$), ('correct', $$SELECT topk.correct('pgtap', '2020-01-01 00:00Z', 'a', 1, 'x')$$),
+    ('retain', $$SELECT topk.set_retention('pgtap', late => '40 days')$$), ('expire', $$SELECT topk.expire_step('pgtap')$$), ('refresh', $$SELECT topk.refresh_step('pgtap')$$),
     ('seal', $$CALL topk.seal('pgtap')$$), ('roll up', $$CALL topk.roll_up('pgtap')$$), ('hold', $$SELECT topk.hold_seal('pgtap')$$), ('resume', $$SELECT topk.resume_seal('pgtap')$$),
     ('prepare', $$SELECT topk.prepare_step('pgtap')$$), ('prepared spans', $$SELECT topk.set_prepared_spans('pgtap', '{24 hours}')$$),
     ('drop', $$SELECT topk.drop_counter('pgtap')$$), ('write', $$INSERT INTO pgtap_topk.pgtap_late VALUES ('day', now(), 'a', 1)$$);
@@ -130,7 +152,7 @@ SELECT CASE WHEN what IN ('hours', 'claim', 'flush') THEN lives_ok(statement, ''
 SELECT is((SELECT count(*) FROM topk.kafka_progress), 0::bigint, '''ingest'' sees no offsets of others');
 RESET ROLE;
 SET LOCAL ROLE pgtap_topk_admin;
-SELECT CASE WHEN what IN ('status', 'hours', 'reset', 'grant', 'audit', 'correct', 'seal', 'roll up', 'hold', 'resume', 'prepare', 'prepared spans') THEN lives_ok(statement, '''admin'' may ' || what) ELSE throws_ok(statement, '42501', NULL, '''admin'' may not ' || what) END FROM attempt ORDER BY number;
+SELECT CASE WHEN what IN ('status', 'hours', 'reset', 'grant', 'audit', 'correct', 'retain', 'expire', 'refresh', 'seal', 'roll up', 'hold', 'resume', 'prepare', 'prepared spans') THEN lives_ok(statement, '''admin'' may ' || what) ELSE throws_ok(statement, '42501', NULL, '''admin'' may not ' || what) END FROM attempt ORDER BY number;
 SELECT topk.revoke_access('pgtap_topk_none', 'read', 'pgtap');
 RESET ROLE;
 SET LOCAL ROLE pgtap_topk_none;
