@@ -53,7 +53,8 @@ Statement forget_statements[] = {
 };
 
 // The same of later versions: ALTER EXTENSION topk UPDATE may not have made them yet.
-constexpr const char* kLaterTables[] = {"leaderboard_data", "leaderboard_window_data", "expired_late_data", "expired_dead_data"};
+constexpr const char* kLaterTables[] = {"prepared_sum_data", "leaderboard_data", "leaderboard_window_data", "expired_late_data",
+                                        "expired_dead_data"};
 
 Statement forget_counter_statement = {"DELETE FROM topk.counter_data WHERE name = $1 AND hour_table = $2"};
 
