@@ -89,7 +89,7 @@ const char* ListSource::open_windows(const Counter& counter, const Cover& cover)
         const bool is_late = part.table == PartOf::kLate;
         Table* table = open_table(is_late ? counter.late_table : counter.rollups[part.rollup], is_late ? 2 : 1);
         if (table == nullptr) return kNoIndex;
-        const double parts = is_late ? kRollups : estimated_windows(table->open);
+        const double parts = is_late ? static_cast<double>(kRollups) : estimated_windows(table->open);
         add_part(table, part, table->rows / parts, number++ < cover.prepared_windows);
     }
     return nullptr;

@@ -10,9 +10,12 @@ namespace topk {
 
 namespace {
 
+/// Nobody means hours by more, and all of them are in memory.
+constexpr TimestampTz kLongest = 366 * USECS_PER_DAY;
+
 Statement store_hours_statement = {
     "INSERT INTO topk.hour_map (counter, hour_start, hour_end, day_start, month_start)"
-    " SELECT $1, h.hour_start, h.hour_end, $4, $5 FROM unnest($2, $3) h (hour_start, hour_end)"
+    " SELECT $1, h.* FROM unnest($2, $3, $4, $5) h"
     " ON CONFLICT (counter, hour_start) DO NOTHING"};
 
 /// The hours of the partition: those around `start` with its day that come from the same source. Stored and computed
@@ -78,6 +81,19 @@ ArrayType* instants(Hours hours, TimestampTz Hour::*member) {
     return construct_array(values, static_cast<int>(hours.size()), TIMESTAMPTZOID, sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
 }
 
+/// Enters hours into the map.
+void store_hours(const Counter& counter, Hours hours) {
+    if (hours.empty()) return;
+    const auto column = [hours](TimestampTz Hour::*member) {
+        return Argument{TIMESTAMPTZARRAYOID, PointerGetDatum(instants(hours, member))};
+    };
+    as_user(extension_owner(), [&] {
+        run(store_hours_statement,
+            {text_value(counter.name), column(&Hour::start), column(&Hour::end), column(&Hour::day_start), column(&Hour::month_start)},
+            Snapshot::kFresh);
+    });
+}
+
 }  // namespace
 
 bool has_partition(const Counter& counter, TimestampTz start) {
@@ -90,16 +106,41 @@ void create_partition(const Counter& counter, TimestampTz start) {
     AcceptInvalidationMessages();
     const Hours hours = partition_hours(counter, start);
     if (!has_partition(counter, start)) as_user(counter.owner, [&] { attach_new_table(counter, hours); });
-    if (!hours.front().stored)
-        as_user(extension_owner(), [&] {
-            run(store_hours_statement,
-                {text_value(counter.name),
-                 {TIMESTAMPTZARRAYOID, PointerGetDatum(instants(hours, &Hour::start))},
-                 {TIMESTAMPTZARRAYOID, PointerGetDatum(instants(hours, &Hour::end))},
-                 time_value(hours.front().day_start),
-                 time_value(hours.front().month_start)},
-                Snapshot::kFresh);
-        });
+    if (!hours.front().stored) store_hours(counter, hours);
+}
+
+void store_hours_of_partitions(const Counter& counter) {
+    std::span<Partition> partitions;
+    partitions_within(counter, DT_NOBEGIN, DT_NOEND, &partitions);
+    for (const Partition& partition : partitions) {
+        if (TIMESTAMP_NOT_FINITE(partition.start) || TIMESTAMP_NOT_FINITE(partition.end) || partition.end - partition.start > kLongest)
+            continue;
+        Hours hours = load_hours(counter, partition.start, partition.end, Snapshot::kFresh);
+        // What begins before the partition, or goes on after it, is in two of them.
+        if (!hours.empty() && hours.front().start < partition.start) hours = hours.subspan(1);
+        if (!hours.empty() && hours.back().end > partition.end) hours = hours.first(hours.size() - 1);
+        store_hours(counter, hours);
+    }
+}
+
+TOPK_SQL_FUNCTION(topk_make_partitions) {
+    const char* name = text_argument(fcinfo, 0, "counter");
+    const TimestampTz since = instant_argument(fcinfo, 1, "since");
+    const TimestampTz until = instant_argument(fcinfo, 2, "until");
+    if (until < since || until - since > kLongest)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("argument \"until\" must not be before \"since\", nor more than 366 days after it")));
+    std::int32_t made = 0;
+    with_spi([&] {
+        const Counter counter = find_counter(name, Snapshot::kFresh);
+        require_access(counter, {"admin"}, Snapshot::kFresh);
+        for (const Hour& hour : load_hours(counter, since, until, Snapshot::kFresh)) {
+            if (has_partition(counter, hour.start)) continue;
+            create_partition(counter, hour.start);
+            ++made;
+        }
+    });
+    PG_RETURN_INT32(made);
 }
 
 }  // namespace topk

@@ -17,4 +17,8 @@ bool has_partition(const Counter& counter, TimestampTz start);
 /// Failure: 22023 if no hour of the counter begins at start.
 void create_partition(const Counter& counter, TimestampTz start);
 
+/// Stores the hours of every partition that is there, of a table which came with its partitions: from a dump of the owner's
+/// tables alone, for one. Those of partitions without bounds, or of more than a year, are left out. Requires: SPI connected.
+void store_hours_of_partitions(const Counter& counter);
+
 }  // namespace topk

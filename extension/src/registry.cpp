@@ -4,6 +4,7 @@
 #include "counter.h"
 #include "counter_lock.h"
 #include "counter_tables.h"
+#include "partition.h"
 #include "registry_rows.h"
 
 namespace topk {
@@ -52,9 +53,14 @@ Statement forget_statements[] = {
 };
 
 // The same of later versions: ALTER EXTENSION topk UPDATE may not have made them yet.
-constexpr const char* kLaterTables[] = {"leaderboard_data", "leaderboard_window_data", "expired_late_data", "expired_dead_data"};
+constexpr const char* kLaterTables[] = {"prepared_sum_data", "leaderboard_data", "leaderboard_window_data", "expired_late_data",
+                                        "expired_dead_data"};
 
 Statement forget_counter_statement = {"DELETE FROM topk.counter_data WHERE name = $1 AND hour_table = $2"};
+
+// What came with 1.1 may not be there yet: ALTER EXTENSION topk UPDATE is run after the library was replaced.
+Statement knows_jobs_statement = {"SELECT FROM pg_proc WHERE oid = to_regprocedure('topk.forget_jobs(text)')"};
+Statement forget_jobs_statement = {"SELECT topk.forget_jobs($1)"};
 
 Statement tables_statement = {
     "SELECT created_by::oid, hour_table::oid, late_table::oid, day_rollup::oid, month_rollup::oid, all_time_rollup::oid"
@@ -154,6 +160,21 @@ void forget_counter(const char* name, Oid hour_table) {
     run(forget_counter_statement, {text_value(name), oid_value(hour_table)}, Snapshot::kFresh);
 }
 
+/// Raises 55000 if a roll-up has rows: how far it had come is not in the tables, so hours could be counted twice.
+void require_empty_rollups(const char* name, const CounterTables& tables) {
+    for (const Oid rollup : tables.rollups) {
+        const char* table = get_rel_name(rollup);
+        const char* qualified = quote_qualified_identifier(get_namespace_name(get_rel_namespace(rollup)), table);
+        std::uint64_t found = 0;
+        as_user(tables.owner, [&] { found = run_once(psprintf("SELECT FROM %s LIMIT 1", qualified), {}, Snapshot::kFresh); });
+        if (found > 0)
+            ereport(ERROR,
+                    (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("table \"%s\" has rows", table),
+                     errdetail("It is not known which of the hours of counter \"%s\" are in it.", name),
+                     errhint("Restore a dump that has the rows of schema topk, too; or, if all hours are there, TRUNCATE the roll-ups.")));
+    }
+}
+
 /// Drops a relation that is there yet.
 void drop_relation(const char* kind, Oid relation) {
     const char* name = get_rel_name(relation);
@@ -192,6 +213,7 @@ TOPK_SQL_FUNCTION(topk_register_counter) {
     require_argument(fcinfo, 1, "hour_table");
     const CounterTables tables = check_counter_tables(options.name, PG_GETARG_OID(1));
     with_spi([&] {
+        require_empty_rollups(options.name, tables);
         const auto interval = [&](int index) { return Argument{INTERVALOID, options.intervals[index]}; };
         Datum oids[] = {ObjectIdGetDatum(tables.hour_table), ObjectIdGetDatum(tables.late_table),
                         ObjectIdGetDatum(tables.rollups[kDayRollup]), ObjectIdGetDatum(tables.rollups[kMonthRollup]),
@@ -206,6 +228,7 @@ TOPK_SQL_FUNCTION(topk_register_counter) {
                 refuse_duplicate(options.name);
             make_markers(options.name);
         });
+        store_hours_of_partitions(find_counter(options.name, Snapshot::kFresh));
     });
     PG_RETURN_VOID();
 }
@@ -216,6 +239,7 @@ TOPK_SQL_FUNCTION(topk_drop_counter) {
         const CounterTables tables = droppable_tables(name);
         as_user(extension_owner(), [&] { forget_counter(name, tables.hour_table); });
         as_user(tables.owner, [&] { drop_tables(name, tables); });
+        if (run(knows_jobs_statement, {}, Snapshot::kFresh) > 0) run(forget_jobs_statement, {text_value(name)}, Snapshot::kFresh);
     });
     PG_RETURN_VOID();
 }

@@ -88,7 +88,7 @@ def roll_up(cursor, counter, rng):
     """One step of a roll-up: rows of an hour to their day, or of a day to its month or all time. After the last but some hours all is
     taken back, so that it never ends."""
     name, at = counter.name, markers(cursor, counter, "FOR UPDATE")
-    span = rng.choice(["day", "day", "day", "month", "all_time"])
+    span = rng.choice(["day", "day", "month", "all_time"])
     window, video = at[span]
     if span == "day":
         source, target = "hour", "day_start"

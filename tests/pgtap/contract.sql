@@ -79,6 +79,11 @@ INSERT INTO contract VALUES
     ('topk.index_refill', 'index regclass', 'bigint', 'v', true),
     ('topk.index_stats', 'index regclass, OUT k integer, OUT groups bigint, OUT paged_groups bigint, OUT candidates bigint, OUT thresholds bigint, OUT histories bigint, OUT pages bigint, OUT bucket_pages bigint, OUT group_pages bigint, OUT directory_pages bigint, OUT free_pages bigint, OUT bytes bigint', 'record', 's', true),
     ('topk.index_groups', 'index regclass', 'TABLE(group_hash bigint, pages integer, candidates bigint, threshold text)', 's', true),
+    ('topk.schedule', $$counter text DEFAULT 'video_views'::text, every interval DEFAULT NULL::interval$$, 'bigint', 'v', false),
+    ('topk.unschedule', $$counter text DEFAULT 'video_views'::text$$, 'void', 'v', false),
+    ('topk.job_name', $$counter text DEFAULT 'video_views'::text$$, 'text', 's', true),
+    ('topk.make_partitions', 'counter text, since timestamp with time zone, until timestamp with time zone', 'integer', 'v', false),
+    ('topk.register_counter', 'name text, hour_table regclass, time_zone text, lateness interval, max_clock_skew interval, max_age interval, idle_timeout interval', 'void', 'v', false),
     ('topk.version', '', 'text', 's', false);
 SELECT is(pg_get_function_arguments(signature::regproc), arguments, signature || ' takes its arguments') FROM contract;
 SELECT is(pg_get_function_result(signature::regproc), result, signature || ' returns its result') FROM contract;
