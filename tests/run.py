@@ -172,21 +172,32 @@ def valgrind(log, mode):
         return good and not errors
 
 
+def side_by_side(log, runs):
+    """Runs (name, pytest's arguments, environment) at once; their output one after the other. True when all succeeded."""
+    started = []
+    for name, arguments, environment in runs:
+        part = log.with_suffix(f".{name}.log")
+        command = [PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "--durations=5", "-rfEs", *arguments]
+        with open(part, "wb") as out:
+            started.append((part, command, subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=out,
+                                                            stderr=subprocess.STDOUT)))
+    ends = [process.wait() for *_, process in started]
+    for part, command, _ in started:
+        note(log, f"$ {shlex.join(command)}", part.read_text(errors="replace"))
+        part.unlink()
+    return not any(ends)
+
+
 def index(log, mode):
     """Lists of the index against sorts of the table, on the oldest and the newest major at once."""
     environment = {**(INDEX_SOAK_ENVIRONMENT if mode == "soak" else {}), **os.environ}
-    runs = []
-    for major in sorted({servers.native_major(), 18}):
-        part = log.with_suffix(f".{major}.log")
-        command = [PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "--durations=5", "-rfEs", "tests/index"]
-        with open(part, "wb") as out:
-            runs.append((major, part, command, subprocess.Popen(command, cwd=ROOT, env={**environment, "TOPK_MAJORS": str(major)},
-                                                                stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)))
-    ends = [process.wait() for _, _, _, process in runs]
-    for major, part, command, _ in runs:
-        note(log, f"$ TOPK_MAJORS={major} {shlex.join(command)}", part.read_text(errors="replace"))
-        part.unlink()
-    return not any(ends)
+    return side_by_side(log, [(major, ["tests/index"], {**environment, "TOPK_MAJORS": str(major)}) for major in sorted({servers.native_major(), 18})])
+
+
+def citizen(log, mode):
+    """What administrators do with an extension. The jobs of pg_cron, which are waited for, beside the rest."""
+    waiting = "tests/citizen/test_schedule.py"
+    return side_by_side(log, [("rest", ["tests/citizen", f"--ignore={waiting}"], os.environ), ("schedule", [waiting], os.environ)])
 
 
 def model(log, mode):
@@ -205,7 +216,7 @@ def demo(log, mode):
 
 LAYERS = {"build": build, "style": style, "unit": unit, "asan": sanitized("asan"), "tsan": sanitized("tsan"), "fuzz": fuzz,
           "regress": sql(REGRESS), "pgtap": sql(PGTAP), "pg17": on_major(17, REGRESS, PGTAP), "pg18": on_major(18, REGRESS, PGTAP),
-          "index": index, "assert": on_major("15-assert", REGRESS, PGTAP), "valgrind": valgrind, "model": model, "e2e": e2e, "demo": demo}
+          "index": index, "assert": on_major("15-assert", REGRESS, PGTAP), "valgrind": valgrind, "model": model, "citizen": citizen, "e2e": e2e, "demo": demo}
 # Layers of `soak` only, unless named
 SOAK_ONLY = {"assert", "valgrind"}
 # Lines of the logs that name a failed test or its cause, of pytest, make installcheck, prove and Catch

@@ -2,7 +2,7 @@
 # PostgreSQL majors that this machine's Debian does not have, each in a chroot of the Debian release that has it.
 # Needs root (or sudo). Mounts are made in a mount namespace that ends with the command: nothing can stay mounted.
 #
-#   chroot.sh install MAJOR       makes the chroot below build/servers, or $TOPK_SERVERS, once;
+#   chroot.sh install MAJOR       makes the chroot below build/servers, or $TOPK_SERVERS, once, or installs what it lacks;
 #                                 exit 77 and the reason where that cannot be done at all (no root, no mirror)
 #   chroot.sh run MAJOR [OPTION]... COMMAND...      in the chroot; the network is the machine's
 #       --bind FOLDER       FOLDER is there too, under the same path      --read-only FOLDER    the same, not to be written
@@ -13,8 +13,9 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 servers=$(realpath -m "${TOPK_SERVERS:-${TOPK_BUILD:-$here/../../build}/servers}")
 
-# Change it when the chroot's contents change: an older one is made anew.
+# Change it when the chroot is to be made anew. It is enough to change the packages where it is not.
 recipe=1
+packages="postgresql-MAJOR postgresql-server-dev-MAJOR postgresql-MAJOR-pgtap libtap-parser-sourcehandler-pgtap-perl g++ make postgresql-MAJOR-cron"
 declare -A suites=([17]=trixie [18]=forky)
 
 die() { echo "chroot.sh: $*" >&2; exit 1; }
@@ -49,15 +50,23 @@ install_chroot() {
     echo 'Acquire::Check-Valid-Until "false";' >"$fresh/etc/apt/apt.conf.d/99valid"
     mkdir -p "$fresh/etc/postgresql-common"
     echo 'create_main_cluster = false' >"$fresh/etc/postgresql-common/createcluster.conf"
-    mount_kernel "$fresh"
-    chroot "$fresh" env LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive sh -ec "
-        apt-get update -qq
-        apt-get install -y -qq --no-install-recommends postgresql-$major postgresql-server-dev-$major postgresql-$major-pgtap \
-            libtap-parser-sourcehandler-pgtap-perl g++ make
-        apt-get clean" >>"$log" 2>&1 || return 1
+    install_packages "$fresh" || return 1
     echo "$recipe" >"$fresh/.topk-recipe"
-    umount -R "$fresh/proc" "$fresh/sys" "$fresh/dev"
     rm -rf "$root" && mv "$fresh" "$root"
+}
+
+install_packages() { # root folder
+    mount_kernel "$1"
+    chroot "$1" env LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive sh -ec "
+        apt-get update -qq
+        apt-get install -y -qq --no-install-recommends $packages
+        apt-get clean" >>"$log" 2>&1 || return 1
+    echo "$packages" >"$1/.topk-packages"
+    umount -R "$1/proc" "$1/sys" "$1/dev"
+}
+
+complete() {
+    [ "$(cat "$root/.topk-recipe" 2>/dev/null)" = "$recipe" ] && [ "$(cat "$root/.topk-packages" 2>/dev/null)" = "$packages" ]
 }
 
 mount_kernel() { # root folder
@@ -108,7 +117,7 @@ enter() {
 command=${1:-} major=${2:-}
 [ -n "$command" ] && [ -n "$major" ] || usage
 [ -n "${suites[$major]:-}" ] || die "no Debian release known for PostgreSQL $major; there are: ${!suites[*]}"
-root=$servers/$major log=$servers/$major.log
+root=$servers/$major log=$servers/$major.log packages=${packages//MAJOR/$major}
 
 if [ "$(id -u)" != 0 ]; then
     command -v sudo >/dev/null && sudo -n true 2>/dev/null || cannot "a chroot needs root, or sudo without a password"
@@ -117,12 +126,18 @@ fi
 case $command in
     install)
         unshare --mount true 2>/dev/null || cannot "this machine gives root no mount namespace (a container without CAP_SYS_ADMIN)"
-        [ "$(cat "$root/.topk-recipe" 2>/dev/null)" != "$recipe" ] || exit 0
+        complete && exit 0
         mkdir -p "$servers"
         exec flock "$servers/$major.lock" unshare --mount "$here/chroot.sh" install-inside "$major" ;;
     install-inside)
-        [ "$(cat "$root/.topk-recipe" 2>/dev/null)" != "$recipe" ] || exit 0
-        install_chroot || { tail -n 20 "$log" >&2; die "no chroot for PostgreSQL $major: see $log"; } ;;
+        complete && exit 0
+        if [ "$(cat "$root/.topk-recipe" 2>/dev/null)" = "$recipe" ]; then
+            echo "chroot.sh: installing what the chroot of PostgreSQL $major lacks" >&2
+            : >"$log"
+            install_packages "$root"
+        else
+            install_chroot
+        fi || { tail -n 20 "$log" >&2; die "no chroot for PostgreSQL $major: see $log"; } ;;
     run) shift 2 && exec unshare --mount "$here/chroot.sh" enter "$major" "$@" ;;
     enter) shift 2 && enter "$@" ;;
     *) usage ;;

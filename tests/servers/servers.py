@@ -113,6 +113,16 @@ class Native:
     def refresh_source(self):
         """The checkout is its own source."""
 
+    @contextlib.contextmanager
+    def built(self):
+        """The files of the built extension, which no other process builds anew meanwhile."""
+        stage = self.extension / "stage"
+        if not stage.exists():
+            raise ServerError(f"the extension is not built for PostgreSQL {self.name}: prepare({self.name!r})")
+        with open(self.extension / "lock") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            yield stage
+
 
 class OutOfTree(Native):
     """Built for in a copy of the checkout, so that no object of one server's build is taken for another's."""
@@ -211,12 +221,13 @@ class Server:
     """One cluster below `directory`, which the user postgres must be able to reach; prepare(major) went before.
 
     library: a variant's path from prepare(), in place of topk.so. settings: for postgresql.conf, beside SETTINGS; changes
-    of the attribute take effect at the next start. wrapper: put before the command of the server (valgrind).
+    of the attribute take effect at the next start. wrapper: put before the command of the server (valgrind). initdb: more options of it.
     The context manager makes and starts the cluster, and stops it at the end; the folder stays for the caller to remove.
     """
 
-    def __init__(self, major, directory, library=None, settings=None, *, wrapper=(), start_seconds=START_SECONDS):
+    def __init__(self, major, directory, library=None, settings=None, *, wrapper=(), start_seconds=START_SECONDS, initdb=()):
         self.major, self.directory, self.library, self.wrapper = major, Path(directory).resolve(), library, wrapper
+        self.initdb = initdb
         self.settings = {**SETTINGS, **{key: str(value) for key, value in (settings or {}).items()}}
         self.start_seconds = start_seconds
         self.installation = installation(major)
@@ -239,18 +250,14 @@ class Server:
     def init(self):
         self._make_directory()
         self._run(self.bindir / "initdb", "--no-sync", "--no-instructions", "-D", self.data, "-U", "postgres", "-A", "trust",
-                  "-E", "UTF8", "--locale=C")
+                  "-E", "UTF8", "--locale=C", *self.initdb)
         with open(self.data / "postgresql.conf", "a") as configuration:
             configuration.write("include 'server.conf'\n")
 
     def start(self):
         if self.running():
             raise ServerError(f"{self.directory}: already running")
-        self.port = self.port or free_port()
-        quoted = {key: str(value).replace("'", "''") for key, value in {**self.settings, "port": self.port}.items()}
-        configuration = self.data / "server.conf"
-        configuration.write_text("".join(f"{key} = '{value}'\n" for key, value in quoted.items()))
-        os.chown(configuration, *server_ids())
+        self.configure()
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(self._command(*self.wrapper, self.bindir / "postgres", "-D", self.data, die="INT"),
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
@@ -260,6 +267,14 @@ class Server:
         except BaseException:
             self.stop("immediate")
             raise
+
+    def configure(self):
+        """Writes the settings; for who starts the server otherwise than by start(), pg_upgrade for one."""
+        self.port = self.port or free_port()
+        quoted = {key: str(value).replace("'", "''") for key, value in {**self.settings, "port": self.port}.items()}
+        configuration = self.data / "server.conf"
+        configuration.write_text("".join(f"{key} = '{value}'\n" for key, value in quoted.items()))
+        os.chown(configuration, *server_ids())
 
     def _wait_until_it_answers(self):
         deadline = time.monotonic() + self.start_seconds
@@ -382,9 +397,6 @@ class Server:
         self._plant_tree()
 
     def _plant_tree(self):
-        stage = self.installation.extension / "stage"
-        if not stage.exists():
-            raise ServerError(f"the extension is not built for PostgreSQL {self.major}: prepare({self.major!r})")
         paths = self.installation.paths()
         steps = [["mkdir", "-p", self.bindir]]
         for kind in ("sharedir", "pkglibdir"):
@@ -393,7 +405,8 @@ class Server:
         for program in ("postgres", "initdb"):  # copies: the server resolves links to find where it is
             steps.append(["cp", Path(paths["bindir"]) / program, self.bindir])
         self._run("sh", "-c", " && ".join(shlex.join(map(str, step)) for step in steps))
-        run("cp", "-a", "--remove-destination", f"{stage}/.", self.tree)
+        with self.installation.built() as stage:
+            run("cp", "-a", "--remove-destination", f"{stage}/.", self.tree)
         if self.library:
             run("cp", "--remove-destination", self.library, self.tree / paths["pkglibdir"].lstrip("/") / "topk.so")
 
