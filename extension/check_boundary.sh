@@ -26,6 +26,6 @@ forbid "only pg.h includes Postgres headers" \
     '#include [<"](postgres|access/|catalog/|commands/|common/|executor/|fmgr|funcapi|libpq/|mb/|miscadmin|nodes/|optimizer/|parser/|partitioning/|pgstat|pgtime|port|storage/|tcop/|utils/)' \
     $(others pg.h)
 forbid "only compat.h looks at PG_VERSION_NUM" 'PG_VERSION_NUM' $(others compat.h)
-forbid "the delta codec and the merge are pure" '#include "' delta.h merge.h
+forbid "the delta codec, the merge and the parts of spans are pure" '#include "' delta.h merge.h span_parts.h
 forbid "the delta codec is pure" '#include "(pg|compat|statement|counter)' delta.cpp
 exit $status

@@ -19,6 +19,151 @@ COMMENT ON COLUMN topk.roll_up_marker.span IS 'day: hours were added to the day 
 COMMENT ON COLUMN topk.roll_up_marker.video_id IS 'rows with (window_start, video_id) up to this are in the roll-up, and those beyond are not';
 GRANT SELECT ON topk.roll_up_marker TO PUBLIC;
 
+CREATE FUNCTION topk.add_views(stored bigint, added bigint, video_id text) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'topk_add_views' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION topk.add_views IS 'part of topk.roll_up_step: the sum, or 22003 with the video''s name';
+
+CREATE FUNCTION topk.roll_up_step(counter text, max_rows int DEFAULT 200000) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'topk_roll_up_step' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.roll_up_step IS 'part of topk.roll_up: adds at most max_rows rows, or two seconds'' worth, to one roll-up, and returns how many; NULL when nothing is left to do; for the counter''s owner and admins';
+
+CREATE PROCEDURE topk.roll_up(counter text DEFAULT 'video_views') LANGUAGE plpgsql
+AS $roll_up$
+BEGIN
+    -- Each step commits: it holds its locks, and its work can be lost, for two seconds at most.
+    WHILE topk.roll_up_step(roll_up.counter) IS NOT NULL LOOP
+        COMMIT;
+    END LOOP;
+END
+$roll_up$;
+COMMENT ON PROCEDURE topk.roll_up IS 'adds sealed hours to their days, and sealed days to their months and all time, in steps that it commits; for the counter''s owner and admins';
+
+-- Beside the hour table, whatever the tables are called by now. What is not rolled up is joined to the hours of the map, few and in
+-- order, so that a video is looked up by primary keys; conditions on window_start itself prune partitions. A day is of the first month
+-- that its hours name (they could name two if time zone data changed amid it).
+CREATE FUNCTION topk.create_views(name text, hour_table regclass, late_table regclass, day_rollup regclass, month_rollup regclass, all_time_rollup regclass)
+    RETURNS void LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $create_views$
+DECLARE
+    home oid := (SELECT c.relnamespace FROM pg_class c WHERE c.oid = hour_table);
+    at_marker text := format('FROM topk.roll_up_marker k WHERE k.counter = %L AND k.span = ', name);
+    grain text;
+    source text;
+    at_window text[];  -- where the markers of hours and of days are
+    at_video text[];
+    hours text;
+    days text;
+    made text;
+    existing pg_class;
+BEGIN
+    FOREACH grain IN ARRAY '{day,month,all_time}'::text[] LOOP
+        at_window := '{}'; at_video := '{}';
+        FOREACH source IN ARRAY ARRAY['day', grain] LOOP
+            at_window := at_window || format('coalesce((SELECT k.window_start %s%L), %L)', at_marker, source, '-infinity');
+            at_video := at_video || format('coalesce((SELECT k.video_id %s%L), %L)', at_marker, source, '');
+        END LOOP;
+        hours := format('SELECT %s, h.video_id, h.views FROM topk.hour_map m JOIN %s h ON h.window_start = m.hour_start
+            WHERE m.counter = %L AND m.hour_start >= %4$s AND h.window_start >= %4$s AND (h.window_start > %4$s OR h.video_id > %5$s)',
+            CASE grain WHEN 'day' THEN 'm.day_start' WHEN 'month' THEN 'm.month_start' ELSE $sql$'-infinity'::timestamptz$sql$ END,
+            hour_table, name, at_window[1], at_video[1]);
+        days := format('SELECT %s, r.video_id, r.views FROM (SELECT m.day_start, min(m.month_start) AS month_start FROM topk.hour_map m
+                WHERE m.counter = %L AND m.hour_start >= %3$s GROUP BY m.day_start) d JOIN %4$s r ON r.window_start = d.day_start
+            WHERE r.window_start >= %3$s AND (r.window_start > %3$s OR r.video_id > %5$s)',
+            CASE grain WHEN 'month' THEN 'd.month_start' ELSE $sql$'-infinity'::timestamptz$sql$ END, name, at_window[2], day_rollup, at_video[2]);
+        made := format('%s_%s', name, grain);
+        SELECT * INTO existing FROM pg_class c WHERE c.relnamespace = home AND c.relname = made::name AND c.relkind = 'v';
+        made := format('%I.%I', (SELECT n.nspname FROM pg_namespace n WHERE n.oid = home), made);
+        EXECUTE format($sql$CREATE OR REPLACE VIEW %s %s AS SELECT part.window_start, part.video_id, sum(part.views)::int8 AS views FROM (
+            SELECT window_start, video_id, views FROM %s
+            UNION ALL %s
+            UNION ALL SELECT window_start, video_id, views FROM %s WHERE span = %L) part
+            GROUP BY part.window_start, part.video_id$sql$,
+            made, 'WITH (' || array_to_string(existing.reloptions, ', ') || ')',
+            CASE grain WHEN 'day' THEN day_rollup WHEN 'month' THEN month_rollup ELSE all_time_rollup END,
+            hours || CASE grain WHEN 'day' THEN '' ELSE ' UNION ALL ' || days END, late_table, grain);
+        IF existing.oid IS NULL THEN
+            EXECUTE format('COMMENT ON VIEW %s IS %L', made,
+                format('exact, live views of counter %I by %s and video: roll-up, hours not rolled up yet, and late views', name, replace(grain, '_', ' ')));
+        END IF;
+    END LOOP;
+END
+$create_views$;
+COMMENT ON FUNCTION topk.create_views IS 'part of topk.create_counter: makes the views of day, month and all time, or replaces those that an older version made';
+
+-- Runs with the caller's rights and search_path: the tables go to its current_schema() and belong to it.
+CREATE OR REPLACE FUNCTION topk.create_counter(name text DEFAULT 'video_views', time_zone text DEFAULT 'UTC', lateness interval DEFAULT '60 s',
+                                    max_clock_skew interval DEFAULT '5 min', max_age interval DEFAULT '400 days',
+                                    idle_timeout interval DEFAULT '60 s')
+    RETURNS void LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS $create_counter$
+DECLARE
+    home text := pg_catalog.current_schema();
+    hours text := pg_catalog.concat(name, '_hour');
+    late text := pg_catalog.concat(name, '_late');
+    grain text;
+BEGIN
+    PERFORM topk.prepare_counter(name, time_zone, lateness, max_clock_skew, max_age, idle_timeout);
+    IF home IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_schema_name', MESSAGE = 'no schema has been selected to create the counter in',
+            HINT = 'Set search_path to a schema in which you may create tables.';
+    END IF;
+
+    EXECUTE pg_catalog.format('CREATE TABLE %I.%I (window_start pg_catalog.timestamptz NOT NULL, video_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+        views pg_catalog.int8 NOT NULL CHECK (views OPERATOR(pg_catalog.>) 0), PRIMARY KEY (window_start, video_id)) PARTITION BY RANGE (window_start)',
+        home, hours);
+    EXECUTE pg_catalog.format('CREATE INDEX ON %I.%I USING topk (window_start, views DESC, video_id)', home, hours);
+    EXECUTE pg_catalog.format('COMMENT ON TABLE %I.%I IS %L', home, hours,
+        pg_catalog.format('views of counter %I by hour and video; one partition a local day', name));
+
+    EXECUTE pg_catalog.format('CREATE TABLE %I.%I (span pg_catalog.text COLLATE pg_catalog."C" NOT NULL CHECK (span OPERATOR(pg_catalog.=) ANY (''{day,month,all_time}''::pg_catalog.text[])),
+        window_start pg_catalog.timestamptz NOT NULL, video_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+        views pg_catalog.int8 NOT NULL CHECK (views OPERATOR(pg_catalog.>) 0), PRIMARY KEY (span, window_start, video_id)) WITH (fillfactor = 70)',
+        home, late);
+    EXECUTE pg_catalog.format('CREATE INDEX ON %I.%I USING topk (span, window_start, views DESC, video_id)', home, late);
+    EXECUTE pg_catalog.format('COMMENT ON TABLE %I.%I IS %L', home, late,
+        pg_catalog.format('views of counter %I that came too late for their hour, kept for the day, month and all time that still took them', name));
+
+    FOREACH grain IN ARRAY '{day,month,all_time}'::pg_catalog.text[] LOOP
+        EXECUTE pg_catalog.format('CREATE TABLE %I.%I (window_start pg_catalog.timestamptz NOT NULL, video_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+            views pg_catalog.int8 NOT NULL CHECK (views OPERATOR(pg_catalog.>) 0), PRIMARY KEY (window_start, video_id)) WITH (fillfactor = 70)',
+            home, pg_catalog.format('%s_%s_rollup', name, grain));
+        EXECUTE pg_catalog.format('CREATE INDEX ON %I.%I USING topk (window_start, views DESC, video_id)',
+            home, pg_catalog.format('%s_%s_rollup', name, grain));
+        EXECUTE pg_catalog.format('COMMENT ON TABLE %I.%I IS %L', home, pg_catalog.format('%s_%s_rollup', name, grain),
+            pg_catalog.format('views of counter %I by video, added up from sealed hours (%s)', name, grain));
+    END LOOP;
+
+    PERFORM topk.create_views(name, pg_catalog.format('%I.%I', home, hours)::pg_catalog.regclass, pg_catalog.format('%I.%I', home, late)::pg_catalog.regclass,
+        pg_catalog.format('%I.%I', home, pg_catalog.format('%s_day_rollup', name))::pg_catalog.regclass,
+        pg_catalog.format('%I.%I', home, pg_catalog.format('%s_month_rollup', name))::pg_catalog.regclass,
+        pg_catalog.format('%I.%I', home, pg_catalog.format('%s_all_time_rollup', name))::pg_catalog.regclass);
+
+    PERFORM topk.register_counter(name, pg_catalog.format('%I.%I', home, hours)::pg_catalog.regclass,
+                                  time_zone, lateness, max_clock_skew, max_age, idle_timeout);
+END
+$create_counter$;
+
+CREATE OR REPLACE VIEW topk.time_window WITH (security_barrier) AS
+    SELECT c.name AS counter, w.span, w.window_start, w.window_end, w.window_end <= c.sealed_through AS sealed,
+        w.is_in AND w.window_end <= c.sealed_through AS rolled_up, coalesce(r.revision, 0) AS revision
+    FROM topk.counter c
+    LEFT JOIN topk.roll_up_marker d ON d.counter = c.name AND d.span = 'day'
+    LEFT JOIN topk.roll_up_marker m ON m.counter = c.name AND m.span = 'month'
+    LEFT JOIN topk.roll_up_marker a ON a.counter = c.name AND a.span = 'all_time'
+    CROSS JOIN LATERAL (
+        SELECT 'hour' COLLATE "C" AS span, h.hour_start AS window_start, h.hour_end AS window_end, coalesce(h.hour_start < d.window_start, false) AS is_in
+        FROM topk.hour_map h WHERE h.counter = c.name
+        UNION ALL SELECT 'day', h.day_start, topk.window_end(c.name, 'day', max(h.hour_start)), coalesce(h.day_start < least(m.window_start, a.window_start), false)
+        FROM topk.hour_map h WHERE h.counter = c.name GROUP BY h.day_start
+        UNION ALL SELECT 'month', h.month_start, topk.window_end(c.name, 'month', max(h.hour_start)), coalesce(max(h.day_start) < m.window_start, false)
+        FROM topk.hour_map h WHERE h.counter = c.name GROUP BY h.month_start
+        UNION ALL SELECT 'all_time', '-infinity', 'infinity', false) w
+    LEFT JOIN topk.window_revision_data r ON r.counter = c.name AND r.span = w.span AND r.window_start = w.window_start
+    -- An admin's view of one whose table was dropped by hand must not keep the others from sight: topk.window_end refuses it.
+    WHERE EXISTS (SELECT FROM pg_catalog.pg_class t WHERE t.oid = c.hour_table);
+
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Retention
 -- ---------------------------------------------------------------------------------------------------------------------
@@ -37,9 +182,323 @@ COMMENT ON COLUMN topk.counter_data.late_retention IS 'how long topk.late_views 
 COMMENT ON COLUMN topk.counter_data.hours_expired_through IS 'hours that begin before it may have lost their rows';
 COMMENT ON COLUMN topk.counter_data.days_expired_through IS 'days that begin before it may have lost their rows in the day roll-up';
 
+-- A dump may be restored where transactions are numbered otherwise: an id that is yet to come there says nothing.
+ALTER TABLE topk.counter_data ADD COLUMN hours_expired_by xid8, ADD COLUMN hours_expired_at timestamptz;
+COMMENT ON COLUMN topk.counter_data.hours_expired_by IS 'the transaction that moved hours_expired_through: partitions are dropped when no snapshot is older';
+COMMENT ON COLUMN topk.counter_data.hours_expired_at IS 'when that was';
+
+CREATE OR REPLACE VIEW topk.counter WITH (security_barrier) AS
+    SELECT c.name, c.hour_table, c.time_zone, c.lateness, c.max_clock_skew, c.max_age, c.idle_timeout, c.sealed_through,
+        c.seal_held_at, c.created_at, c.hour_retention, c.day_retention, c.hour_list_retention, c.late_retention,
+        c.hours_expired_through, c.days_expired_through, c.hours_expired_at, c.late_table, c.day_rollup, c.month_rollup, c.all_time_rollup
+    FROM topk.counter_data c
+    WHERE has_table_privilege(c.hour_table, 'SELECT')
+       OR EXISTS (SELECT FROM topk.access_data a
+                  WHERE a.counter = c.name AND a.privilege = 'admin' AND pg_has_role(a.role, 'USAGE'));
+COMMENT ON VIEW topk.counter IS 'the counters the current user may read: their tables, time zones, limits, frontiers, and how long what is kept';
+
+-- What was deleted for its age, so that the books still add up.
+CREATE TABLE topk.expired_late_data (
+    counter text COLLATE "C" NOT NULL,
+    hour_start timestamptz NOT NULL,
+    views bigint NOT NULL,
+    records bigint NOT NULL,
+    PRIMARY KEY (counter, hour_start)
+);
+COMMENT ON TABLE topk.expired_late_data IS 'sums of the late views that expired, by hour; read it through topk.expired_late';
+
+CREATE TABLE topk.expired_dead_data (
+    counter text COLLATE "C" NOT NULL,
+    topic text COLLATE "C" NOT NULL,
+    partition int NOT NULL,
+    letters bigint NOT NULL,
+    PRIMARY KEY (counter, topic, partition)
+);
+COMMENT ON TABLE topk.expired_dead_data IS 'how many dead letters expired, by partition; read it through topk.expired_dead';
+
+CREATE VIEW topk.expired_late WITH (security_barrier) AS
+    SELECT e.* FROM topk.expired_late_data e JOIN topk.counter_in_full c ON c.name = e.counter;
+COMMENT ON VIEW topk.expired_late IS 'sums of the late views that are no longer in topk.late_views, by hour';
+
+CREATE VIEW topk.expired_dead WITH (security_barrier) AS
+    SELECT e.* FROM topk.expired_dead_data e JOIN topk.counter c ON c.name = e.counter;
+COMMENT ON VIEW topk.expired_dead IS 'how many dead letters are no longer in topk.dead_letter, by partition';
+GRANT SELECT ON topk.expired_late, topk.expired_dead TO PUBLIC;
+
+-- Of first_seen, which no flush changes: updates of late views stay HOT.
+CREATE INDEX late_views_data_first_seen_idx ON topk.late_views_data (counter, first_seen);
+COMMENT ON INDEX topk.late_views_data_first_seen_idx IS 'finds late views that may have expired';
+CREATE INDEX dead_letter_data_recorded_at_idx ON topk.dead_letter_data (counter, recorded_at);
+COMMENT ON INDEX topk.dead_letter_data_recorded_at_idx IS 'finds dead letters that have expired';
+
+CREATE FUNCTION topk.set_retention(counter text, hours interval DEFAULT NULL, days interval DEFAULT NULL,
+                                   hour_lists interval DEFAULT NULL, late interval DEFAULT NULL) RETURNS void
+    AS 'MODULE_PATHNAME', 'topk_set_retention' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.set_retention IS 'how long rows of hours, of the day roll-up, final lists of hours, late views and dead letters are kept; NULL: as before; for the counter''s owner and admins';
+
+CREATE FUNCTION topk.advance_expiry(counter text) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'topk_advance_expiry' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.advance_expiry IS 'part of topk.expire_step: moves hours_expired_through and days_expired_through over what is old enough and rolled up; whether one moved';
+
+CREATE FUNCTION topk.delete_expired(counter text) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'topk_delete_expired' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.delete_expired IS 'part of topk.expire_step: deletes some rows that expired; how many';
+
+CREATE FUNCTION topk.drop_expired_hours(counter text, lock_timeout interval) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'topk_drop_expired_hours' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.drop_expired_hours IS 'part of topk.expire_step: drops the oldest partition whose hours expired, once no snapshot needs it; whether it did; 55P03 after lock_timeout';
+
+-- The partition comes last: who waits for its lock has others behind him, and should do so once in a run.
+CREATE FUNCTION topk.expire_step(counter text, lock_timeout interval DEFAULT '100 ms') RETURNS bigint
+    LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $expire_step$
+DECLARE
+    deleted bigint;
+    message text;
+    detail text;
+    hint text;
+BEGIN
+    IF topk.advance_expiry(counter) THEN
+        RETURN 1;  -- to be committed before anything is taken away
+    END IF;
+    deleted := topk.delete_expired(counter);
+    IF deleted > 0 THEN
+        RETURN deleted;
+    END IF;
+    BEGIN
+        RETURN topk.drop_expired_hours(counter, lock_timeout)::int;
+    EXCEPTION WHEN lock_not_available OR dependent_objects_still_exist OR object_in_use THEN
+        GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+        message := format('expired hours of counter "%s" stay for now: %s', counter, concat_ws(' ', message || '.', nullif(detail, ''), nullif(hint, '')));
+        IF EXISTS (SELECT FROM topk.counter c WHERE c.name = expire_step.counter AND c.hours_expired_at < now() - interval '1 hour') THEN
+            RAISE WARNING '%', message;
+        ELSE
+            RAISE NOTICE '%', message;
+        END IF;
+        RETURN 0;
+    END;
+END
+$expire_step$;
+COMMENT ON FUNCTION topk.expire_step IS 'part of topk.expire: one bounded step, to be committed before the next; 0: nothing to do, or what there is has to wait; for the counter''s owner and admins';
+
+-- Procedures have no SET clause, so that they may commit: all their names are qualified.
+CREATE PROCEDURE topk.expire(counter text DEFAULT 'video_views') LANGUAGE plpgsql
+AS $expire$
+DECLARE
+    done bigint;
+BEGIN
+    LOOP
+        done := topk.expire_step(expire.counter);
+        COMMIT;
+        EXIT WHEN done OPERATOR(pg_catalog.=) 0;
+    END LOOP;
+END
+$expire$;
+COMMENT ON PROCEDURE topk.expire IS 'takes away what is older than topk.set_retention keeps it, in steps that it commits; for the counter''s owner and admins';
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Prepared sums: the sealed part of long trailing spans as one sorted list
+-- ---------------------------------------------------------------------------------------------------------------------
+
+ALTER TABLE topk.counter_data ADD COLUMN prepared_spans text[] NOT NULL DEFAULT '{24 hours,7 days}';
+COMMENT ON COLUMN topk.counter_data.prepared_spans IS 'trailing spans whose sealed part topk.prepare_step prepares; set by topk.set_prepared_spans';
+
+-- A list is read whole, so it is one row. It is made anew when it is gone: no dump has it.
+CREATE TABLE topk.prepared_sum_data (
+    counter text COLLATE "C" NOT NULL,
+    since timestamptz NOT NULL,
+    until timestamptz NOT NULL CHECK (until > since),
+    corrections bigint NOT NULL,
+    complete boolean NOT NULL,
+    video_ids text[] COLLATE "C" NOT NULL,
+    views bigint[] NOT NULL CHECK (cardinality(views) = cardinality(video_ids)),
+    prepared_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (counter, since, until)
+);
+COMMENT ON TABLE topk.prepared_sum_data IS 'the greatest sums of ranges of sealed hours, for trailing spans; made by topk.prepare_step, and used while they hold';
+COMMENT ON COLUMN topk.prepared_sum_data.corrections IS 'how often the hours had been corrected; the sums do not hold for who sees another number';
+COMMENT ON COLUMN topk.prepared_sum_data.complete IS 'no other video has views in these hours';
+COMMENT ON COLUMN topk.prepared_sum_data.video_ids IS 'by views descending, then bytewise';
+
+CREATE FUNCTION topk.prepare_step(counter text) RETURNS int
+    AS 'MODULE_PATHNAME', 'topk_prepare_step' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.prepare_step IS 'prepares the sums of the sealed hours of the counter''s prepared spans, for this hour and the next, and returns how many ranges were missing; needs ''admin''';
+
+CREATE FUNCTION topk.set_prepared_spans(counter text, spans text[]) RETURNS void
+    AS 'MODULE_PATHNAME', 'topk_set_prepared_spans' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.set_prepared_spans IS 'chooses which trailing spans are prepared, such as ''{24 hours,7 days}''; needs ''admin''';
+
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Leaderboards
 -- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE TABLE topk.leaderboard_window_data (
+    counter text COLLATE "C" NOT NULL,
+    span text COLLATE "C" NOT NULL CHECK (span IN ('hour','day','month','all_time')),
+    window_start timestamptz NOT NULL,
+    sealed boolean NOT NULL,
+    revision int NOT NULL CHECK (revision >= 0),
+    length int NOT NULL CHECK (length BETWEEN 0 AND 1000),
+    refreshed_at timestamptz NOT NULL,
+    PRIMARY KEY (counter, span, window_start)
+) WITH (fillfactor = 70);
+COMMENT ON TABLE topk.leaderboard_window_data IS 'the windows that have a list in topk.leaderboard_data';
+COMMENT ON COLUMN topk.leaderboard_window_data.sealed IS 'the list is final, but for corrections: the window was sealed in the snapshot that the list was made in';
+COMMENT ON COLUMN topk.leaderboard_window_data.revision IS 'of the window, in that snapshot: a later correction makes the list stale';
+COMMENT ON COLUMN topk.leaderboard_window_data.length IS 'how many ranks it has, 1000 at most';
+COMMENT ON COLUMN topk.leaderboard_window_data.refreshed_at IS 'everything committed by then is in the list';
+
+CREATE TABLE topk.leaderboard_data (
+    counter text COLLATE "C" NOT NULL,
+    span text COLLATE "C" NOT NULL,
+    window_start timestamptz NOT NULL,
+    rank bigint NOT NULL CHECK (rank > 0),
+    video_id text COLLATE "C" NOT NULL,
+    views bigint NOT NULL,
+    PRIMARY KEY (counter, span, window_start, rank)
+) WITH (fillfactor = 70);
+COMMENT ON TABLE topk.leaderboard_data IS 'the lists of topk.leaderboard_window_data, rank by rank; read it through topk.leaderboard';
+
+CREATE VIEW topk.leaderboard WITH (security_barrier) AS
+    SELECT l.counter, l.span, l.window_start, l.rank, l.video_id, l.views, w.sealed, w.revision, w.refreshed_at
+    FROM topk.leaderboard_data l
+    JOIN topk.leaderboard_window_data w ON w.counter = l.counter AND w.span = l.span AND w.window_start = l.window_start
+    JOIN topk.counter_in_full c ON c.name = l.counter;
+COMMENT ON VIEW topk.leaderboard IS 'the final top 1000 of sealed windows, and the lists of open ones as of their last refresh';
+GRANT SELECT ON topk.leaderboard TO PUBLIC;
+
+CREATE FUNCTION topk.refresh_due(counter text, open_before timestamptz) RETURNS TABLE (span text, at timestamptz)
+    AS 'MODULE_PATHNAME', 'topk_refresh_due' LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED ROWS 10
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.refresh_due IS 'part of topk.refresh_step: some of the windows whose list is missing, stale or old, with an instant of each; final lists first';
+
+CREATE FUNCTION topk.refresh_list(counter text, span text, at timestamptz) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'topk_refresh_list' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.refresh_list IS 'part of topk.refresh_step: makes the list of the window that contains an instant; false if it is final already, or its rows expired';
+
+CREATE FUNCTION topk.refresh_step(counter text, open_before timestamptz DEFAULT NULL) RETURNS int
+    LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $refresh_step$
+DECLARE
+    due record;
+    made int := 0;
+    message text;
+    deadline timestamptz := clock_timestamp() + interval '2 s';
+BEGIN
+    FOR due IN SELECT d.span, d.at FROM topk.refresh_due(counter, open_before) d LOOP
+        BEGIN
+            made := made + topk.refresh_list(counter, due.span, due.at)::int;
+        EXCEPTION WHEN object_not_in_prerequisite_state OR numeric_value_out_of_range THEN
+            -- Rows that should be there are not, or a sum exceeds bigint. The other windows' lists do not wait for that.
+            GET STACKED DIAGNOSTICS message = MESSAGE_TEXT;
+            RAISE WARNING USING MESSAGE = format('the %s of %s of counter "%s" gets no list: %s', due.span, due.at, counter, message);
+        END;
+        EXIT WHEN clock_timestamp() > deadline;
+    END LOOP;
+    RETURN made;
+END
+$refresh_step$;
+COMMENT ON FUNCTION topk.refresh_step IS 'part of topk.refresh: makes final lists, then those of open windows that are older than open_before (NULL: than 10 seconds, or a tenth of the time since the window ended), for two seconds at most; returns how many; 0: all are there; for the counter''s owner and admins';
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Maintenance: all of it
+-- ---------------------------------------------------------------------------------------------------------------------
+
+-- since: open windows' lists older than that are made again; NULL: those that topk.refresh_step thinks old.
+CREATE FUNCTION topk.maintain_step(counter text, part text, since timestamptz DEFAULT NULL) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $maintain_step$
+DECLARE
+    frontier timestamptz;
+    done bigint := 0;
+BEGIN
+    CASE part
+        WHEN 'seal' THEN
+            frontier := (SELECT c.sealed_through FROM topk.counter c WHERE c.name = maintain_step.counter);
+            RETURN coalesce(topk.seal_step(counter) > frontier, false);
+        WHEN 'roll_up' THEN
+            RETURN topk.roll_up_step(counter) IS NOT NULL;
+        WHEN 'prepare' THEN
+            done := topk.prepare_step(counter);
+        WHEN 'refresh' THEN
+            done := topk.refresh_step(counter, since);
+        WHEN 'expire' THEN
+            done := topk.expire_step(counter);
+        ELSE
+            RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('maintenance has no part "%s"', part),
+                HINT = 'Use seal, roll_up, refresh, prepare or expire.';
+    END CASE;
+    RETURN done > 0;
+END
+$maintain_step$;
+COMMENT ON FUNCTION topk.maintain_step IS 'one bounded step of a part of topk.maintain (seal, roll_up, refresh, prepare, expire), to be committed before the next; whether it did something, so that there may be more; for the counter''s owner and admins';
+
+CREATE PROCEDURE topk.refresh(counter text DEFAULT 'video_views') LANGUAGE plpgsql
+AS $refresh$
+DECLARE
+    began timestamptz := pg_catalog.clock_timestamp();
+    part text;
+    more boolean;
+BEGIN
+    FOREACH part IN ARRAY '{refresh,prepare}'::pg_catalog.text[] LOOP
+        LOOP
+            more := topk.maintain_step(refresh.counter, part, began);
+            COMMIT;
+            EXIT WHEN NOT more;
+        END LOOP;
+    END LOOP;
+END
+$refresh$;
+COMMENT ON PROCEDURE topk.refresh IS 'brings topk.leaderboard up to date: the final list of every sealed window, and those of open ones as of now, in steps that it commits; for the counter''s owner and admins';
+
+-- Where a part fails the others run all the same, and so does it the next time; the first error is raised at the end. No part is a
+-- nested CALL: what commits cannot be in a block that catches errors.
+CREATE PROCEDURE topk.maintain(counter text DEFAULT 'video_views') LANGUAGE plpgsql
+AS $maintain$
+DECLARE
+    began timestamptz := pg_catalog.clock_timestamp();
+    part text;
+    more boolean;
+    failed text;
+    state text;
+    message text;
+    detail text;
+    hint text;
+BEGIN
+    FOREACH part IN ARRAY '{seal,roll_up,refresh,prepare,expire}'::pg_catalog.text[] LOOP
+        LOOP
+            BEGIN
+                more := topk.maintain_step(maintain.counter, part, began);
+            EXCEPTION WHEN OTHERS THEN
+                more := false;
+                IF failed IS NULL THEN
+                    failed := part;
+                    GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+                ELSIF NOT pg_catalog.texteq(SQLERRM, message) THEN
+                    RAISE WARNING USING ERRCODE = SQLSTATE, MESSAGE = pg_catalog.format('%s: %s', part, SQLERRM);
+                END IF;
+            END;
+            COMMIT;
+            EXIT WHEN NOT more;
+        END LOOP;
+    END LOOP;
+    IF failed IS NOT NULL THEN
+        message := pg_catalog.array_to_string(pg_catalog.array_remove(ARRAY[pg_catalog.concat(message, '.'), detail, hint], ''), ' ');
+        RAISE EXCEPTION USING ERRCODE = state, MESSAGE = pg_catalog.format('%s: %s', failed, message);
+    END IF;
+END
+$maintain$;
+COMMENT ON PROCEDURE topk.maintain IS 'seals, rolls up, refreshes and expires what is due, in steps that it commits; raises the first error when all parts had their turn; for the counter''s owner and admins';
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Schedule: a counter's job of pg_cron, which lives in one database of a server, this one or another
@@ -201,5 +660,9 @@ DECLARE
                      ' WHERE c.oid IN (hour_table, late_table, day_rollup, month_rollup, all_time_rollup)) = 5)';
 BEGIN
     PERFORM pg_extension_config_dump('topk.roll_up_marker', of_whole);
+    PERFORM pg_extension_config_dump('topk.expired_late_data', of_whole);
+    PERFORM pg_extension_config_dump('topk.expired_dead_data', of_whole);
+    PERFORM pg_extension_config_dump('topk.leaderboard_window_data', of_whole);
+    PERFORM pg_extension_config_dump('topk.leaderboard_data', of_whole);
 END
 $dump$;

@@ -4,6 +4,8 @@
 #include "arguments.h"
 #include "counter.h"
 #include "hours.h"
+#include "registry_rows.h"
+#include "roll_up_marker.h"
 
 namespace topk {
 
@@ -38,7 +40,9 @@ Statement offsets_statement = {
     "  lag(greatest(reset_to::numeric - next_offset, 0), 1, 0) OVER w AS given_up, lead(start_offset) OVER w AS reopened_at"
     "  FROM kept WINDOW w AS (PARTITION BY topic, partition ORDER BY epoch)),"
     " total AS (SELECT topic, partition, sum(dead) AS dead FROM kept GROUP BY topic, partition),"
-    " letter AS (SELECT topic, partition, count(*) AS dead FROM topk.dead_letter_data WHERE counter = $1 GROUP BY topic, partition),"
+    " letter AS (SELECT topic, partition, sum(dead) AS dead FROM"
+    "  (SELECT topic, partition, count(*) AS dead FROM topk.dead_letter_data WHERE counter = $1 GROUP BY topic, partition"
+    "   UNION ALL SELECT * FROM unnest($2, $3, $4)) l (topic, partition, dead) GROUP BY topic, partition),"
     " late AS (SELECT topic, sum(late) AS records FROM kept GROUP BY topic),"
     " booked AS (SELECT topic, sum(late_records) AS records FROM topk.hour_book_data WHERE counter = $1 GROUP BY topic),"
     " subject AS ("
@@ -63,18 +67,26 @@ Statement offsets_statement = {
         "(1, 'offsets', 'books of partitions'), (2, 'resets', 'resets'), (3, 'lost offsets', 'books of partitions'),"
         " (4, 'dead letters', 'partitions'), (5, 'late records', 'topics')")};
 
+// How far rows have expired. By way of JSON: the columns are missing where the SQL of the extension is older than the library.
+#define TOPK_EXPIRED                                                                                  \
+    "(SELECT coalesce((to_jsonb(c) ->> 'hours_expired_through')::timestamptz, '-infinity') AS hours," \
+    " coalesce((to_jsonb(c) ->> 'days_expired_through')::timestamptz, '-infinity') AS days FROM topk.counter_data c WHERE c.name = $1)"
+
+// What flushes and corrections brought to the hours whose rows have expired is for the day roll-up to hold.
 Statement hours_statement = {
-    "WITH book AS (SELECT hour_start, sum(views) AS views, sum(late_views) AS late_views, sum(late_records) AS late_records"
+    "WITH expired AS MATERIALIZED " TOPK_EXPIRED
+    ", book AS (SELECT hour_start, sum(views) AS views, sum(late_views) AS late_views, sum(late_records) AS late_records"
     "  FROM topk.hour_book_data WHERE counter = $1 GROUP BY hour_start),"
     " corrected AS (SELECT hour_start, sum(delta) AS views FROM topk.correction_data WHERE counter = $1 GROUP BY hour_start),"
-    " late AS (SELECT hour_start, sum(views) AS views, sum(records) AS records FROM topk.late_views_data WHERE counter = $1"
-    "  GROUP BY hour_start),"
+    " late AS (SELECT hour_start, sum(views) AS views, sum(records) AS records FROM"
+    "  (SELECT hour_start, views, records FROM topk.late_views_data WHERE counter = $1 UNION ALL SELECT * FROM unnest($4, $5, $6))"
+    "  l (hour_start, views, records) GROUP BY hour_start),"
     " subject AS ("
     "  SELECT 'views' AS check_name, row_number() OVER (ORDER BY hour_start) AS place, 'hour ' || hour_start AS subject,"
     "   coalesce(b.views, 0) + coalesce(c.views, 0) AS expected, coalesce(h.views, 0) AS found,"
     "   format('booked %s, corrected by %s, and the sum of the hour table', coalesce(b.views, 0), coalesce(c.views, 0)) AS detail"
     "  FROM (SELECT * FROM book WHERE views <> 0) b FULL JOIN corrected c USING (hour_start)"
-    "  FULL JOIN unnest($2, $3) h (hour_start, views) USING (hour_start)"
+    "  FULL JOIN unnest($2, $3) h (hour_start, views) USING (hour_start) WHERE hour_start >= (SELECT hours FROM expired)"
     "  UNION ALL SELECT v.check_name, row_number() OVER (PARTITION BY v.check_name ORDER BY hour_start), 'hour ' || hour_start,"
     "   v.expected, v.found, 'late in the book of hours, and in topk.late_views'"
     "  FROM (SELECT * FROM book WHERE late_records <> 0 OR late_views <> 0) b FULL JOIN late l USING (hour_start),"
@@ -85,8 +97,10 @@ Statement hours_statement = {
 Statement late_hours_statement = {
     "SELECT DISTINCT hour_start FROM topk.hour_book_data WHERE counter = $1 AND late_views <> 0 ORDER BY hour_start"};
 
+// Late additions to a day go with its rows.
 Statement late_windows_statement = {
-    "WITH taken AS (SELECT hour_start, sum(late_views) AS late_views, sum(late_in_day) AS in_day, sum(late_in_month) AS in_month"
+    "WITH expired AS MATERIALIZED " TOPK_EXPIRED
+    ", taken AS (SELECT hour_start, sum(late_views) AS late_views, sum(late_in_day) AS in_day, sum(late_in_month) AS in_month"
     "  FROM topk.hour_book_data WHERE counter = $1 AND late_views <> 0 GROUP BY hour_start),"
     " booked AS (SELECT w.span, w.window_start, sum(w.views) AS views"
     "  FROM taken t JOIN unnest($2, $3, $4) l (hour_start, day_start, month_start) ON l.hour_start = t.hour_start,"
@@ -95,16 +109,33 @@ Statement late_windows_statement = {
     " subject AS (SELECT 'late windows' AS check_name, row_number() OVER (ORDER BY span, window_start) AS place,"
     "  span || CASE WHEN span = 'all_time' THEN '' ELSE ' ' || window_start END AS subject, coalesce(b.views, 0) AS expected,"
     "  coalesce(s.views, 0) AS found, 'late in the book of hours, and late in the window''s table' AS detail"
-    "  FROM booked b FULL JOIN unnest($5, $6, $7) s (span, window_start, views) USING (span, window_start))" TOPK_VERDICT(
-        "(1, 'late windows', 'windows')")};
+    "  FROM booked b FULL JOIN unnest($5, $6, $7) s (span, window_start, views) USING (span, window_start)"
+    "  WHERE span <> 'day' OR window_start >= (SELECT days FROM expired))" TOPK_VERDICT("(1, 'late windows', 'windows')")};
 
-// Nothing is rolled up in this version: a row here would be counted on top of its hours. What their hours' markers have passed
-// is to be expected here when something is.
+// A roll-up holds what the markers have passed: of finished hours what the books and corrections say, of the hour or day at hand what its
+// own table has up to the marker. $2, $3, $4 are the sums of roll-ups; $5, $6 where the day's marker is, and the sum of that hour's rows
+// that it has passed; $7, $8 and $9, $10 the same of month and all time, and of days. A day is of the first month that its hours name.
 Statement rollups_statement = {
-    "WITH subject AS (SELECT 'roll-ups' AS check_name, row_number() OVER (ORDER BY span, window_start) AS place,"
-    "  span || CASE WHEN span = 'all_time' THEN '' ELSE ' ' || window_start END AS subject, 0::numeric AS expected, views AS found,"
-    "  'added up from sealed hours, and the sum of the roll-up' AS detail FROM unnest($1, $2, $3) s (span, window_start, "
-    "views))" TOPK_VERDICT("(1, 'roll-ups', 'windows')")};
+    "WITH expired AS MATERIALIZED " TOPK_EXPIRED
+    ", brought AS (SELECT hour_start, sum(views) AS views FROM ("
+    "   SELECT hour_start, views FROM topk.hour_book_data WHERE counter = $1"
+    "   UNION ALL SELECT hour_start, delta FROM topk.correction_data WHERE counter = $1) b GROUP BY hour_start),"
+    " day AS (SELECT m.day_start, min(m.month_start) AS month_start, coalesce(sum(b.views) FILTER (WHERE m.hour_start < $5), 0)"
+    "   + coalesce(max($6) FILTER (WHERE m.hour_start = $5), 0) AS views"
+    "  FROM topk.hour_map m LEFT JOIN brought b ON b.hour_start = m.hour_start WHERE m.counter = $1 GROUP BY m.day_start),"
+    " taken AS (SELECT 'day' AS span, day_start AS window_start, views FROM day"
+    "  UNION ALL SELECT 'month', month_start,"
+    "   sum(CASE WHEN day_start < $7 THEN views WHEN day_start = $7 THEN $8 ELSE 0 END) FROM day GROUP BY month_start"
+    "  UNION ALL SELECT 'all_time', '-infinity', sum(CASE WHEN day_start < $9 THEN views WHEN day_start = $9 THEN $10 ELSE 0 END) FROM "
+    "day),"
+    " subject AS (SELECT c.check_name, row_number() OVER (ORDER BY span, window_start) AS place,"
+    "  span || CASE WHEN span = 'all_time' THEN '' ELSE ' ' || window_start END AS subject, coalesce(t.views, 0) AS expected,"
+    "  coalesce(s.views, 0) AS found, 'booked and corrected up to the marker, and the sum of the roll-up' AS detail"
+    "  FROM (SELECT * FROM taken WHERE views <> 0) t FULL JOIN unnest($2, $3, $4) s (span, window_start, views) USING (span, window_start)"
+    "  JOIN (VALUES ('day', 'day roll-up'), ('month', 'month roll-up'), ('all_time', 'all-time roll-up')) c (grain, check_name) ON c.grain "
+    "= span"
+    "  WHERE span <> 'day' OR window_start >= (SELECT days FROM expired))" TOPK_VERDICT(
+        "(1, 'day roll-up', 'days'), (2, 'month roll-up', 'months'), (3, 'all-time roll-up', 'windows')")};
 
 /// Sums of a table of the counter, in parallel arrays.
 struct Sums {
@@ -122,6 +153,27 @@ Sums read_sums(std::initializer_list<Oid> types) {
     return sums;
 }
 
+/// What was deleted for its age; nothing where the SQL of the extension is of a version that deleted nothing.
+Sums expired_dead(const Counter& counter) {
+    const char* source = has_registry_table("expired_dead_data") ? "topk.expired_dead_data"
+                                                                 : "(SELECT '' AS counter, '' AS topic, 0 AS partition, 0 AS letters)";
+    run_once(psprintf("SELECT coalesce(array_agg(topic::text), '{}'), coalesce(array_agg(partition), '{}'),"
+                      " coalesce(array_agg(letters::int8), '{}') FROM %s e WHERE counter = $1",
+                      source),
+             {text_value(counter.name)}, Snapshot::kCaller);
+    return read_sums({TEXTARRAYOID, INT4ARRAYOID, INT8ARRAYOID});
+}
+
+Sums expired_late(const Counter& counter) {
+    const char* source = has_registry_table("expired_late_data") ? "topk.expired_late_data"
+                                                                 : "(SELECT '' AS counter, now() AS hour_start, 0 AS views, 0 AS records)";
+    run_once(psprintf("SELECT coalesce(array_agg(hour_start), '{}'), coalesce(array_agg(views::int8), '{}'),"
+                      " coalesce(array_agg(records::int8), '{}') FROM %s e WHERE counter = $1",
+                      source),
+             {text_value(counter.name)}, Snapshot::kCaller);
+    return read_sums({TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT8ARRAYOID});
+}
+
 Sums sum_hours(const Counter& counter) {
     run_once(psprintf("SELECT coalesce(array_agg(window_start), '{}'), coalesce(array_agg(views), '{}')"
                       " FROM (SELECT window_start, sum(views) AS views FROM %s GROUP BY window_start) s",
@@ -137,6 +189,14 @@ Sums sum_windows(const char* rows) {
                       rows),
              {}, Snapshot::kCaller);
     return read_sums({TEXTARRAYOID, TIMESTAMPTZARRAYOID, NUMERICARRAYOID});
+}
+
+/// The sum of the rows that a marker has passed in the window it is in.
+Argument sum_at_marker(const Counter& counter, Rollup rollup, const Marker& marker) {
+    const Oid source = rollup == kDayRollup ? counter.hour_table : counter.rollups[kDayRollup];
+    run_once(psprintf("SELECT coalesce(sum(views), 0) FROM %s WHERE window_start = $1 AND video_id <= $2", table_name(counter, source)),
+             {time_value(marker.window), text_value(marker.video_id)}, Snapshot::kCaller);
+    return read_sums({NUMERICOID}).columns[0];
 }
 
 const char* rollup_rows(const Counter& counter) {
@@ -181,11 +241,7 @@ Sums label_late_hours(const Counter& counter) {
 /// Sums must be of all rows: they would not be with policies that apply to the owner. A reader whom policies keep from rows is not
 /// told sums of them.
 void refuse_policies(const Counter& counter) {
-    if (has_policies(counter, counter.owner))
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                        errmsg("row-level security is forced on the owner of counter \"%s\"", counter.name),
-                        errdetail("Sums are read with the owner's rights; the policies would leave rows out."),
-                        errhint("Use ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.")));
+    refuse_forced_policies(counter, "Sums are read with the owner's rights; the policies would leave rows out.");
     if (has_policies(counter, GetUserId()) && !has_access(counter, "admin", Snapshot::kCaller))
         ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied for counter \"%s\"", counter.name),
                         errdetail("An audit tells sums of rows that row-level security may keep from role \"%s\".",
@@ -195,23 +251,34 @@ void refuse_policies(const Counter& counter) {
 
 void audit(const Counter& counter, const ReturnSetInfo* result) {
     Sums hours, late, rollups;
+    const Markers markers = read_markers(counter, Snapshot::kCaller);
+    Argument at_marker[kRollups];
     as_user(counter.owner, [&] {
         hours = sum_hours(counter);
         late = sum_windows(table_name(counter, counter.late_table));
         rollups = sum_windows(rollup_rows(counter));
+        for (const Rollup rollup : {kDayRollup, kMonthRollup, kAllTimeRollup})
+            at_marker[rollup] = sum_at_marker(counter, rollup, markers.of[rollup]);
     });
     const Argument name = text_value(counter.name);
     as_user(extension_owner(), [&] {
-        run(offsets_statement, {name}, Snapshot::kCaller);
+        const Sums dead = expired_dead(counter);
+        run(offsets_statement, {name, dead.columns[0], dead.columns[1], dead.columns[2]}, Snapshot::kCaller);
         put_rows(result);
-        run(hours_statement, {name, hours.columns[0], hours.columns[1]}, Snapshot::kCaller);
+        const Sums gone = expired_late(counter);
+        run(hours_statement, {name, hours.columns[0], hours.columns[1], gone.columns[0], gone.columns[1], gone.columns[2]},
+            Snapshot::kCaller);
         put_rows(result);
         const Sums labels = label_late_hours(counter);
         run(late_windows_statement,
             {name, labels.columns[0], labels.columns[1], labels.columns[2], late.columns[0], late.columns[1], late.columns[2]},
             Snapshot::kCaller);
         put_rows(result);
-        run(rollups_statement, {rollups.columns[0], rollups.columns[1], rollups.columns[2]}, Snapshot::kCaller);
+        run(rollups_statement,
+            {name, rollups.columns[0], rollups.columns[1], rollups.columns[2], time_value(markers.of[kDayRollup].window),
+             at_marker[kDayRollup], time_value(markers.of[kMonthRollup].window), at_marker[kMonthRollup],
+             time_value(markers.of[kAllTimeRollup].window), at_marker[kAllTimeRollup]},
+            Snapshot::kCaller);
         put_rows(result);
     });
 }

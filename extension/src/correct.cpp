@@ -1,12 +1,14 @@
-// topk.correct: the only way to change an hour that is sealed, and the way to change an open one by hand. Recorded, with the
-// reason and who, and it raises the revisions of the hour, its day and its month.
-// Locks, in order: seal (exclusive: waits for the flushes in flight, holds up those that come), partitions (if one is missing),
-// the row. Rows of topk.* are written as the extension's owner, the counter's tables as the counter's owner.
+// topk.correct: the only way to change an hour that is sealed, and the way to change an open one by hand. Roll-ups that have taken the row
+// change with it. Recorded, with the reason and who, and it raises the revisions of the hour, its day and its month.
+// Locks, in order: the roll-up markers, seal (exclusive: waits for the flushes in flight, holds up those that come), partitions (if one
+// is missing), the row, the rows of roll-ups. Rows of topk.* are written as the extension's owner, the counter's tables as the counter's
+// owner.
 #include "arguments.h"
 #include "counter.h"
 #include "counter_lock.h"
 #include "hours.h"
 #include "partition.h"
+#include "roll_up_marker.h"
 
 namespace topk {
 
@@ -14,6 +16,12 @@ namespace {
 
 // Also by the table: the counter may have been dropped and made again, by somebody else, since it was looked up.
 Statement still_there_statement = {"SELECT FROM topk.counter_data WHERE name = $1 AND hour_table = $2"};
+
+// By way of JSON: they may be missing, where the SQL of the extension is older than the library.
+Statement expired_statement = {
+    "SELECT coalesce((to_jsonb(c) ->> 'hours_expired_through')::timestamptz, '-infinity'),"
+    "  coalesce((to_jsonb(c) ->> 'days_expired_through')::timestamptz, '-infinity')"
+    " FROM topk.counter_data c WHERE c.name = $1"};
 
 Statement record_statement = {
     "INSERT INTO topk.correction_data (counter, hour_start, video_id, delta, views_after, reason, corrected_by)"
@@ -72,19 +80,53 @@ Hour require_hour(const Counter& counter, TimestampTz start) {
     return hour;
 }
 
-/// The video's views in the hour, its row locked; 0 if there is none.
-std::int64_t stored_views(const Counter& counter, const Correction& correction) {
+/// Where a video's row is: a table, and the window_start there.
+struct Place {
+    Oid table;
+    TimestampTz window;
+};
+
+/// The video's views there, its row locked; 0 if there is none. Requires: the counter's owner's rights.
+std::int64_t stored_views(const Counter& counter, const Place& place, const char* video_id) {
     const char* sql =
-        psprintf("SELECT views FROM %s WHERE window_start = $1 AND video_id = $2 FOR UPDATE", table_name(counter, counter.hour_table));
-    if (run_once(sql, {time_value(correction.hour), text_value(correction.video_id)}, Snapshot::kFresh) == 0) return 0;
+        psprintf("SELECT views FROM %s WHERE window_start = $1 AND video_id = $2 FOR UPDATE", table_name(counter, place.table));
+    if (run_once(sql, {time_value(place.window), text_value(video_id)}, Snapshot::kFresh) == 0) return 0;
     return DatumGetInt64(cell(0, 1).value);
+}
+
+struct Expired {
+    TimestampTz hours_through;
+    TimestampTz days_through;
+};
+
+Expired read_expired(const Counter& counter) {
+    Expired expired = {DT_NOBEGIN, DT_NOBEGIN};
+    as_user(extension_owner(), [&] {
+        if (run(expired_statement, {text_value(counter.name)}, Snapshot::kFresh) == 0) return;
+        expired = {DatumGetTimestampTz(cell(0, 1).value), DatumGetTimestampTz(cell(0, 2).value)};
+    });
+    return expired;
+}
+
+/// An hour whose rows are gone cannot be changed. Requires: the hour table locked, so that none goes from now on.
+void refuse_expired(const Counter& counter, TimestampTz hour, TimestampTz hours_expired_through) {
+    if (hour >= hours_expired_through) return;
+    const char* through = pstrdup(timestamptz_to_str(hours_expired_through));
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                    errmsg("hour %s of counter \"%s\" has expired", timestamptz_to_str(hour), counter.name),
+                    errdetail("Rows of hours that begin before %s are not kept any more.", through),
+                    errhint("Only hours within the counter's hour_retention can be corrected.")));
+}
+
+[[noreturn]] void refuse_overflow(const Correction& correction) {
+    ereport(ERROR,
+            (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("the views of video \"%s\" would exceed bigint", correction.video_id)));
+    pg_unreachable();
 }
 
 std::int64_t corrected_views(const Correction& correction, std::int64_t before) {
     std::int64_t after;
-    if (pg_add_s64_overflow(before, correction.delta, &after))
-        ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-                        errmsg("the views of video \"%s\" would exceed bigint", correction.video_id)));
+    if (pg_add_s64_overflow(before, correction.delta, &after)) refuse_overflow(correction);
     if (after < 0)
         ereport(ERROR,
                 (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
@@ -95,45 +137,73 @@ std::int64_t corrected_views(const Correction& correction, std::int64_t before) 
 }
 
 /// Writes the row. Requires: the counter's owner's rights, a partition.
-/// Roll-ups that have taken the row would have to be corrected here, too; nothing is rolled up in this version.
-void store_views(const Counter& counter, const Correction& correction, std::int64_t before, std::int64_t after) {
-    const char* table = table_name(counter, counter.hour_table);
-    const Argument hour = time_value(correction.hour);
-    const Argument video_id = text_value(correction.video_id);
+void store_views(const Counter& counter, const Place& place, const char* id, std::int64_t before, std::int64_t after) {
+    const char* table = table_name(counter, place.table);
+    const Argument window = time_value(place.window);
+    const Argument video_id = text_value(id);
     std::uint64_t stored;
     if (before == 0)
         stored = run_once(psprintf("INSERT INTO %s (window_start, video_id, views) VALUES ($1, $2, $3) RETURNING views", table),
-                          {hour, video_id, int8_value(after)}, Snapshot::kFresh);
+                          {window, video_id, int8_value(after)}, Snapshot::kFresh);
     else if (after > 0)
         stored = run_once(psprintf("UPDATE %s SET views = $3 WHERE window_start = $1 AND video_id = $2 RETURNING views", table),
-                          {hour, video_id, int8_value(after)}, Snapshot::kFresh);
+                          {window, video_id, int8_value(after)}, Snapshot::kFresh);
     else
-        stored = run_once(psprintf("DELETE FROM %s WHERE window_start = $1 AND video_id = $2 RETURNING 0::int8", table), {hour, video_id},
+        stored = run_once(psprintf("DELETE FROM %s WHERE window_start = $1 AND video_id = $2 RETURNING 0::int8", table), {window, video_id},
                           Snapshot::kFresh);
     if (stored != 1 || DatumGetInt64(cell(0, 1).value) != after)
         ereport(ERROR, (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-                        errmsg("the correction was not stored in the hour table of counter \"%s\"", counter.name),
+                        errmsg("the correction was not stored in table %s of counter \"%s\"", table, counter.name),
                         errhint("Look for a trigger on the counter's tables that drops or changes rows.")));
 }
 
-/// Policies that hide a row from its owner would make a missing row of it.
-void refuse_forced_policies(const Counter& counter) {
-    if (has_policies(counter.hour_table, counter.owner))
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                        errmsg("row-level security is forced on the owner of counter \"%s\"", counter.name),
-                        errdetail("Rows are corrected with the owner's rights; the policies could hide them."),
-                        errhint("Use ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.")));
+/// Adds the correction to a roll-up that has the row.
+void correct_roll_up(const Counter& counter, const Correction& correction, Rollup rollup, TimestampTz window) {
+    const Place place = {counter.rollups[rollup], window};
+    as_user(counter.owner, [&] {
+        const std::int64_t before = stored_views(counter, place, correction.video_id);
+        std::int64_t after;
+        if (pg_add_s64_overflow(before, correction.delta, &after)) refuse_overflow(correction);
+        if (after < 0)
+            ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
+                            errmsg("the roll-up of counter \"%s\" lacks views of video \"%s\"", counter.name, correction.video_id),
+                            errdetail("It has " INT64_FORMAT " in table %s; the correction is " INT64_FORMAT ".", before,
+                                      table_name(counter, place.table), correction.delta),
+                            errhint("The roll-up was changed by hand: see topk.audit.")));
+        store_views(counter, place, correction.video_id, before, after);
+    });
+}
+
+/// The hour's row is in the day roll-up if that marker has passed it; and then the day's row may be in month and all time. What the day
+/// roll-up had of an expired day is gone, and stays so.
+void correct_roll_ups(const Counter& counter, const Correction& correction, const Hour& hour, const Markers& markers,
+                      TimestampTz days_expired_through) {
+    if (!is_rolled_up(markers.of[kDayRollup], hour.start, correction.video_id)) return;
+    const TimestampTz day = hour.day_start;
+    if (day >= days_expired_through) correct_roll_up(counter, correction, kDayRollup, day);
+    if (is_rolled_up(markers.of[kMonthRollup], day, correction.video_id)) {
+        TimestampTz month = 0;
+        as_user(extension_owner(), [&] { month = month_of_day(counter, day, Snapshot::kFresh); });
+        correct_roll_up(counter, correction, kMonthRollup, month);
+    }
+    if (is_rolled_up(markers.of[kAllTimeRollup], day, correction.video_id))
+        correct_roll_up(counter, correction, kAllTimeRollup, DT_NOBEGIN);
 }
 
 std::int64_t correct(const Counter& counter, const Correction& correction, const char* user) {
+    const Markers markers = lock_markers(counter);
     hold_flushes_up(counter);
-    refuse_forced_policies(counter);
+    refuse_forced_policies(counter, "Rows are corrected with the owner's rights; the policies could hide them.");
     const Hour hour = require_hour(counter, correction.hour);
+    const Place place = {counter.hour_table, hour.start};
     std::int64_t before = 0;
-    as_user(counter.owner, [&] { before = stored_views(counter, correction); });
+    as_user(counter.owner, [&] { before = stored_views(counter, place, correction.video_id); });
+    const Expired expired = read_expired(counter);
+    refuse_expired(counter, hour.start, expired.hours_through);
     const std::int64_t after = corrected_views(correction, before);
     if (before == 0 && (!hour.stored || !has_partition(counter, hour.start))) create_partition(counter, hour.start);
-    as_user(counter.owner, [&] { store_views(counter, correction, before, after); });
+    as_user(counter.owner, [&] { store_views(counter, place, correction.video_id, before, after); });
+    correct_roll_ups(counter, correction, hour, markers, expired.days_through);
     const Argument name = text_value(counter.name);
     as_user(extension_owner(), [&] {
         run(record_statement,

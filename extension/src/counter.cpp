@@ -7,34 +7,38 @@ namespace topk {
 
 namespace {
 
-Statement find_statement = {
-    "SELECT time_zone, sealed_through, hour_table::oid, late_table::oid, day_rollup::oid, month_rollup::oid, all_time_rollup::oid"
-    " FROM topk.counter_data WHERE name = $1"};
+// All columns: which there are depends on the version of the tables.
+Statement find_statement = {"SELECT * FROM topk.counter_data WHERE name = $1"};
+
+void take_row(HeapTuple tuple, TupleDesc desc, Counter* counter) {
+    const auto column = [&](const char* name) { return registry_value(tuple, desc, name); };
+    const auto expired = [&](const char* name) {
+        return DatumGetTimestampTz(registry_value(tuple, desc, name, TimestampTzGetDatum(DT_NOBEGIN)));
+    };
+    counter->time_zone = TextDatumGetCString(column("time_zone"));
+    counter->sealed_through = DatumGetTimestampTz(column("sealed_through"));
+    counter->hours_expired_through = expired("hours_expired_through");
+    counter->days_expired_through = expired("days_expired_through");
+    counter->hour_table = DatumGetObjectId(column("hour_table"));
+    counter->late_table = DatumGetObjectId(column("late_table"));
+    counter->rollups[kDayRollup] = DatumGetObjectId(column("day_rollup"));
+    counter->rollups[kMonthRollup] = DatumGetObjectId(column("month_rollup"));
+    counter->rollups[kAllTimeRollup] = DatumGetObjectId(column("all_time_rollup"));
+}
 
 /// The registry's row by SQL, in a fresh snapshot.
 bool query_counter(const char* name, Counter* counter) {
     std::uint64_t found = 0;
     as_user(extension_owner(), [&] { found = run(find_statement, {text_value(name)}, Snapshot::kFresh); });
     if (found == 0) return false;
-    counter->time_zone = text_cell(0, 1);
-    counter->sealed_through = DatumGetTimestampTz(cell(0, 2).value);
-    counter->hour_table = DatumGetObjectId(cell(0, 3).value);
-    counter->late_table = DatumGetObjectId(cell(0, 4).value);
-    for (int i = 0; i < kRollups; ++i) counter->rollups[i] = DatumGetObjectId(cell(0, 5 + i).value);
+    take_row(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, counter);
     return true;
 }
 
 /// The same straight from the table, in the caller's snapshot: topk() is asked often.
 bool read_counter(const char* name, Counter* counter) {
     return read_registry_row("counter_data", {text_key(1, name)}, [&](HeapTuple tuple, TupleDesc desc) {
-        const auto column = [&](const char* column_name) { return registry_value(tuple, desc, column_name); };
-        counter->time_zone = TextDatumGetCString(column("time_zone"));
-        counter->sealed_through = DatumGetTimestampTz(column("sealed_through"));
-        counter->hour_table = DatumGetObjectId(column("hour_table"));
-        counter->late_table = DatumGetObjectId(column("late_table"));
-        counter->rollups[kDayRollup] = DatumGetObjectId(column("day_rollup"));
-        counter->rollups[kMonthRollup] = DatumGetObjectId(column("month_rollup"));
-        counter->rollups[kAllTimeRollup] = DatumGetObjectId(column("all_time_rollup"));
+        take_row(tuple, desc, counter);
         return true;
     });
 }
@@ -88,6 +92,13 @@ bool has_policies(Oid table, Oid user) {
 bool has_policies(const Counter& counter, Oid user) {
     return has_policies(counter.hour_table, user) || has_policies(counter.late_table, user) ||
            std::any_of(std::begin(counter.rollups), std::end(counter.rollups), [&](Oid table) { return has_policies(table, user); });
+}
+
+void refuse_forced_policies(const Counter& counter, const char* detail) {
+    if (has_policies(counter, counter.owner))
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("row-level security is forced on the owner of counter \"%s\"", counter.name), errdetail("%s", detail),
+                        errhint("Use ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.")));
 }
 
 void refuse_dropped(const Counter& counter) {

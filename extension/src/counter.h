@@ -19,6 +19,8 @@ struct Counter {
     Oid rollups[kRollups];
     Oid owner;  ///< of the hour table: the counter's tables are read, written and opened with this role's rights only
     TimestampTz sealed_through;
+    TimestampTz hours_expired_through;  ///< hours that begin before it may have lost their rows
+    TimestampTz days_expired_through;   ///< days likewise, in the day roll-up
 };
 
 /// Finds a counter or raises 42704. Also 55000 if its hour table was dropped behind the registry's back.
@@ -35,6 +37,10 @@ Oid relation_owner(Oid relation);
 bool has_policies(Oid table, Oid user);
 /// The same for any of the counter's tables.
 bool has_policies(const Counter& counter, Oid user);
+
+/// Raises 0A000, with that detail, if policies apply to the owner of the counter (FORCE): they would hide rows from what runs with its
+/// rights.
+void refuse_forced_policies(const Counter& counter, const char* detail);
 
 /// Raises 55000: a table was dropped behind the registry's back.
 [[noreturn]] void refuse_dropped(const Counter& counter);

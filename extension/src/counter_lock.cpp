@@ -11,7 +11,7 @@ LockAcquireResult acquire(Oid key, LockPurpose purpose, LOCKMODE mode, bool no_w
     return LockAcquire(&tag, mode, false, no_wait);
 }
 
-constexpr int kSealWaitMs = 10000;
+constexpr int kLongestWaitMs = 10000;
 
 }  // namespace
 
@@ -19,29 +19,17 @@ void lock_counter(Oid key, LockPurpose purpose, LOCKMODE mode) {
     acquire(key, purpose, mode, false);
 }
 
-int seal_wait_ms() {
-    return LockTimeout > 0 ? std::min(LockTimeout, kSealWaitMs) : kSealWaitMs;
+int bounded_wait_ms() {
+    return LockTimeout > 0 ? std::min(LockTimeout, kLongestWaitMs) : kLongestWaitMs;
 }
 
 void lock_seal(Oid hour_table, const char* counter_name) {
-    const MemoryContext caller = CurrentMemoryContext;
-    // volatile: read after a longjmp.
-    const volatile int wait_ms = seal_wait_ms();
-    const int nest_level = NewGUCNestLevel();
-    set_config_option("lock_timeout", psprintf("%d", wait_ms), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-    PG_TRY();
-    { lock_counter(hour_table, LockPurpose::kSeal, ExclusiveLock); }
-    PG_CATCH();
-    {
-        if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE) PG_RE_THROW();
-        MemoryContextSwitchTo(caller);
-        FlushErrorState();
+    const auto refuse = [&](int waited_ms) {
         ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE), errmsg("could not lock the frontier of counter \"%s\"", counter_name),
-                        errdetail("A flush, or another change of the frontier, has been in flight for %d ms.", wait_ms),
+                        errdetail("A flush, or another change of the frontier, has been in flight for %d ms.", waited_ms),
                         errhint("Look for it in pg_locks, and try again. A claim ends a client that stopped in the middle of a flush.")));
-    }
-    PG_END_TRY();
-    AtEOXact_GUC(false, nest_level);
+    };
+    with_bounded_wait([&] { lock_counter(hour_table, LockPurpose::kSeal, ExclusiveLock); }, refuse);
 }
 
 bool try_lock_counter(Oid key, LockPurpose purpose, LOCKMODE mode) {

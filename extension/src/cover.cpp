@@ -1,5 +1,8 @@
-// Spans and their covers; a cover added up by SQL.
+// Spans and their covers.
 #include "cover.h"
+
+#include "hour_list.h"
+#include "hours.h"
 
 namespace topk {
 
@@ -38,40 +41,161 @@ void require_hour_start(const Counter& counter, TimestampTz instant, const char*
                     errhint("Take the hours from topk.hours.")));
 }
 
-/// The role to read as: the owner, or the caller where policies apply to it. Where they apply only to the owner (FORCE), the caller
-/// may see every row, but nothing of the owner's may run with the rights of such a caller.
-Oid reader_of(const Counter& counter) {
-    if (has_policies(counter, GetUserId())) return GetUserId();
-    if (has_policies(counter, counter.owner))
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                        errmsg("row-level security is forced on the owner of counter \"%s\"", counter.name),
-                        errdetail("Lists are read with the owner's rights; the policies would leave rows out."),
-                        errhint("Use ALTER TABLE ... NO FORCE ROW LEVEL SECURITY, or ask as a role to which the policies apply.")));
-    return counter.owner;
+// With the hour before and the hour after, which tell whether a day or month goes on there.
+Statement with_neighbours_statement = {
+    "SELECT hour_start, hour_end, day_start, month_start FROM topk.hour_map WHERE counter = $1"
+    " AND hour_start >= coalesce((SELECT max(hour_start) FROM topk.hour_map WHERE counter = $1 AND hour_start < $2), $2)"
+    " AND hour_start <= coalesce((SELECT min(hour_start) FROM topk.hour_map WHERE counter = $1 AND hour_start >= $3), $3)"
+    " ORDER BY hour_start"};
+
+Statement hours_statement = {
+    "SELECT hour_start, hour_end, day_start, month_start FROM topk.hour_map"
+    " WHERE counter = $1 AND hour_start >= $2 AND hour_start < $3 ORDER BY hour_start"};
+
+/// The stored hours from since to before until. palloc'ed.
+std::span<StoredHour> stored_hours(const Counter& counter, Statement& statement, TimestampTz since, TimestampTz until) {
+    const std::uint64_t count = run(statement, {text_value(counter.name), time_value(since), time_value(until)}, Snapshot::kCaller);
+    auto* hours = static_cast<StoredHour*>(palloc_extended(std::max<std::size_t>(count, 1) * sizeof(StoredHour), MCXT_ALLOC_HUGE));
+    for (std::uint64_t row = 0; row < count; ++row) {
+        const auto at = [row](int column) { return DatumGetTimestampTz(cell(row, column).value); };
+        hours[row] = {at(1), at(2), at(3), at(4)};
+    }
+    SPI_freetuptable(SPI_tuptable);
+    return {hours, count};
 }
 
-/// An hour needs no sums: an index scan that stops after k ($2), if there is an index.
-const char* hour_query(const char* hours) {
-    return psprintf("SELECT video_id, views FROM %s WHERE window_start = $1 ORDER BY views DESC, video_id LIMIT $2", hours);
+Frontier frontier_of(const Marker& marker) {
+    return {marker.window, marker.video_id[0] != '\0'};
 }
 
-/// The k ($2) greatest sums. The bounds prune partitions.
-const char* sums_query(const Counter& counter, const Cover& cover, const char* hours) {
-    const char* bounds = TIMESTAMP_NOT_FINITE(cover.start) ? "" : " WHERE window_start >= $1 AND window_start < $3";
-    const char* rolled_up = "";
-    if (cover.rollup != kNoRollup)
-        rolled_up = psprintf(
-            " UNION ALL SELECT video_id, views FROM %s WHERE window_start = $4"
-            " UNION ALL SELECT video_id, views FROM %s WHERE span = '%s' AND window_start = $4",
-            table_name(counter, counter.rollups[cover.rollup]), table_name(counter, counter.late_table), span_name(cover.rollup));
-    return psprintf(
-        "SELECT video_id, sum(views)::int8 FROM (SELECT video_id, views FROM %s%s%s) part GROUP BY video_id ORDER BY 2 DESC, 1 LIMIT $2",
-        hours, bounds, rolled_up);
+/// Collects what a SpanSplit finds.
+class CoverBuilder {
+  public:
+    /// coarse: the span whose marker tells what of the day roll-up counts. hours: how many there are at most.
+    CoverBuilder(const Markers& markers, Rollup coarse, std::size_t hours)
+        : windows_(allocate<Part>(2 * hours + 2)), hours_(allocate<Part>(hours)), ranges_(allocate<HourRange>(hours + 2)) {
+        cover_.hours_beyond = markers.of[kDayRollup].video_id;
+        cover_.days_beyond = coarse == kDayRollup ? nullptr : markers.of[coarse].video_id;
+    }
+
+    void rollup(Rollup rollup, TimestampTz window) { windows_[window_count_++] = {PartOf::kRollup, rollup, window, nullptr}; }
+    void late(Rollup rollup, TimestampTz window) { windows_[window_count_++] = {PartOf::kLate, rollup, window, nullptr}; }
+
+    // For the split
+    void month(TimestampTz window) { rollup(kMonthRollup, window); }
+    void day(TimestampTz window, bool rest) {
+        windows_[window_count_++] = {PartOf::kRollup, kDayRollup, window, rest ? cover_.days_beyond : nullptr};
+    }
+    void hour(TimestampTz window, bool rest) {
+        hours_[hour_count_++] = {PartOf::kHours, kDayRollup, window, rest ? cover_.hours_beyond : nullptr};
+    }
+    void range(const HourRange& range) { ranges_[range_count_++] = range; }
+
+    /// What was found so far is what the prepared sums are of.
+    void set_prepared(const PreparedSums* prepared) {
+        cover_.prepared = prepared;
+        cover_.prepared_windows = window_count_;
+        cover_.prepared_hours = hour_count_;
+    }
+
+    Cover cover() {
+        cover_.windows = {windows_, window_count_};
+        cover_.hours = {hours_, hour_count_};
+        cover_.ranges = {ranges_, range_count_};
+        return cover_;
+    }
+
+  private:
+    template <typename T>
+    static T* allocate(std::size_t count) {
+        return static_cast<T*>(palloc_extended(std::max<std::size_t>(count, 1) * sizeof(T), MCXT_ALLOC_HUGE));
+    }
+
+    Cover cover_ = {};
+    Part* windows_;
+    Part* hours_;
+    HourRange* ranges_;
+    std::size_t window_count_ = 0;
+    std::size_t hour_count_ = 0;
+    std::size_t range_count_ = 0;
+};
+
+/// As cover_of_hours, of whole hours whose sealed part may be prepared.
+Cover cover_of_prepared(const Counter& counter, TimestampTz since, TimestampTz until) {
+    auto* prepared = static_cast<PreparedSums*>(palloc(sizeof(PreparedSums)));
+    if (find_prepared_sums(counter, since, until, prepared)) {
+        const Cover cover = cover_of_hours(counter, since, until, prepared);
+        // A day that is cut in two needs its hours.
+        if (cover.hours.empty() || cover.hours.front().window >= counter.hours_expired_through) return cover;
+    }
+    return cover_of_hours(counter, since, until, nullptr);
+}
+
+Cover cover_of_hour(const Counter& counter, const Window& window) {
+    const std::span<StoredHour> hours = stored_hours(counter, hours_statement, window.start, window.end);
+    const Markers none = {{{DT_NOBEGIN, ""}, {DT_NOBEGIN, ""}, {DT_NOBEGIN, ""}}};
+    const Frontier nothing = frontier_of(none.of[kDayRollup]);
+    CoverBuilder builder(none, kMonthRollup, hours.size());
+    SpanSplit<CoverBuilder>(hours, window.start, window.end, builder).of_range(nothing, nothing, DT_NOBEGIN);
+    Cover cover = builder.cover();
+    cover.is_hour = true;
+    return cover;
+}
+
+/// A day, a month, or all time: roll-up and late additions, and what has not come to the roll-up yet.
+Cover cover_of_window(const Counter& counter, Rollup rollup, const Window& window) {
+    const Markers markers = read_markers(counter, Snapshot::kCaller);
+    const Frontier day = frontier_of(markers.of[kDayRollup]);
+    const Frontier coarse = frontier_of(markers.of[rollup]);
+    // What is before both is in the roll-up. A day starts no later than its hours.
+    const TimestampTz since = std::clamp(std::min(day.window, coarse.window), window.start, window.end);
+    const std::span<StoredHour> hours = stored_hours(counter, hours_statement, since, window.end);
+    CoverBuilder builder(markers, rollup, hours.size());
+    builder.rollup(rollup, window.label);
+    builder.late(rollup, window.label);
+    SpanSplit<CoverBuilder> split(hours, since, window.end, builder);
+    if (rollup == kDayRollup)
+        split.beside_day(day);
+    else
+        split.beside(coarse, day);
+    return builder.cover();
+}
+
+[[noreturn]] void refuse_expired_day(const Counter& counter, TimestampTz day) {
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                    errmsg("day %s of counter \"%s\" has expired", timestamptz_to_str(day), counter.name),
+                    errdetail("Its views are in its month and in all time only."),
+                    errhint("Days are kept as long as the counter's day_retention says.")));
+    pg_unreachable();
+}
+
+/// Of hours that have not expired in this snapshot.
+[[noreturn]] void refuse_dropped_hour(const Counter& counter, TimestampTz hour) {
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                    errmsg("the partition of hour %s of counter \"%s\" is gone", timestamptz_to_str(hour), counter.name),
+                    errdetail("It was dropped after the snapshot of this query was taken, or by hand."),
+                    errhint("Ask again in a new transaction. Hours are kept as long as the counter's hour_retention says.")));
+    pg_unreachable();
+}
+
+/// Requires: the hour table is locked, so that its partitions stay.
+void require_partitions(const Counter& counter, const Cover& cover) {
+    std::size_t hour = 0;
+    for (const HourRange& range : cover.ranges) {
+        std::span<Partition> partitions;
+        if (!partitions_within(counter, range.since, range.until, &partitions)) return;  // the default one takes all
+        std::size_t at = 0;
+        for (; hour < cover.hours.size() && cover.hours[hour].window < range.until; ++hour) {
+            const TimestampTz start = cover.hours[hour].window;
+            while (at < partitions.size() && partitions[at].end <= start) ++at;
+            if (at == partitions.size() || partitions[at].start > start) refuse_dropped_hour(counter, start);
+        }
+    }
 }
 
 }  // namespace
 
-const char* span_name(int rollup) {
+const char* span_name(Rollup rollup) {
     constexpr const char* kNames[kRollups] = {"day", "month", "all_time"};
     return kNames[rollup];
 }
@@ -85,18 +209,39 @@ Cover cover_of_span(const Counter& counter, const char* span, std::int64_t trail
     const auto is = [span](const char* name) { return strcmp(span, name) == 0; };
     if (trailing > 0) {
         const Window window = trailing_hours(counter, trailing, at, Snapshot::kCaller);
-        return {window.start, window.end, kNoRollup, window.start, false};
+        return cover_of_prepared(counter, window.start, window.end);
     }
-    if (is("all_time")) return {DT_NOBEGIN, DT_NOEND, kAllTimeRollup, DT_NOBEGIN, false};
-    const Window window = window_at(counter, is("hour") ? Span::kHour : is("day") ? Span::kDay : Span::kMonth, at, Snapshot::kCaller);
-    return {window.start, window.end, is("hour") ? kNoRollup : is("day") ? kDayRollup : kMonthRollup, window.label, is("hour")};
+    if (is("all_time")) return cover_of_window(counter, kAllTimeRollup, {DT_NOBEGIN, DT_NOBEGIN, DT_NOEND});
+    if (is("hour")) return cover_of_hour(counter, window_at(counter, Span::kHour, at, Snapshot::kCaller));
+    const bool is_day = is("day");
+    const Window window = window_at(counter, is_day ? Span::kDay : Span::kMonth, at, Snapshot::kCaller);
+    return cover_of_window(counter, is_day ? kDayRollup : kMonthRollup, window);
+}
+
+Cover cover_of_hours(const Counter& counter, TimestampTz since, TimestampTz until, const PreparedSums* prepared) {
+    const Markers markers = read_markers(counter, Snapshot::kCaller);
+    const Frontier day = frontier_of(markers.of[kDayRollup]);
+    const Frontier month = frontier_of(markers.of[kMonthRollup]);
+    const std::span<StoredHour> hours = stored_hours(counter, with_neighbours_statement, since, until);
+    CoverBuilder builder(markers, kMonthRollup, hours.size());
+    const auto add = [&](TimestampTz start, TimestampTz end) {
+        SpanSplit<CoverBuilder>(hours, start, end, builder).of_range(day, month, counter.days_expired_through);
+    };
+    TimestampTz start = since;
+    if (prepared != nullptr) {
+        add(since, prepared->until);
+        builder.set_prepared(prepared);
+        start = prepared->until;
+    }
+    if (start < until) add(start, until);
+    return builder.cover();
 }
 
 Cover cover_between(const Counter& counter, TimestampTz since, TimestampTz until) {
     if (since >= until) ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("argument \"since\" must be before \"until\"")));
     require_hour_start(counter, since, "since");
     require_hour_start(counter, until, "until");
-    return {since, until, kNoRollup, since, false};
+    return cover_of_prepared(counter, since, until);
 }
 
 void require_readable(Oid table) {
@@ -112,17 +257,30 @@ void require_readable(const Counter& counter, const Cover& cover) {
         require_readable(table);
     };
     require(counter.hour_table);
-    if (cover.rollup == kNoRollup) return;
-    require(counter.rollups[cover.rollup]);
-    require(counter.late_table);
+    Oid last = InvalidOid;
+    for (const Part& part : cover.windows) {
+        const Oid table = part.table == PartOf::kLate ? counter.late_table : counter.rollups[part.rollup];
+        if (table != last) require(table);
+        last = table;
+    }
 }
 
-void add_up(const Counter& counter, const Cover& cover, std::int32_t k) {
-    const char* hours = table_name(counter, counter.hour_table);
-    const char* sql = cover.is_hour ? hour_query(hours) : sums_query(counter, cover, hours);
-    as_user(reader_of(counter), [&] {
-        run_once(sql, {time_value(cover.start), int4_value(k), time_value(cover.end), time_value(cover.label)}, Snapshot::kCaller);
-    });
+void refuse_expired_hour(const Counter& counter, TimestampTz hour) {
+    ereport(ERROR,
+            (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+             errmsg("hour %s of counter \"%s\" has expired", timestamptz_to_str(hour), counter.name),
+             errdetail("Its views are in its day, its month and all time only."),
+             errhint("Hours are kept as long as the counter's hour_retention says. Of earlier times ask for whole days or months.")));
+    pg_unreachable();
+}
+
+void require_stored(const Counter& counter, const Cover& cover) {
+    if (!cover.hours.empty() && cover.hours.front().window < counter.hours_expired_through)
+        refuse_expired_hour(counter, cover.hours.front().window);
+    for (const Part& part : cover.windows)
+        if (part.table == PartOf::kRollup && part.rollup == kDayRollup && part.window < counter.days_expired_through)
+            refuse_expired_day(counter, part.window);
+    require_partitions(counter, cover);
 }
 
 }  // namespace topk

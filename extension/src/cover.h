@@ -1,29 +1,47 @@
-// What a span is made of: hours, and for a day, month or all time also its roll-up and its late additions. A list is the k greatest sums
-// over these; here they are added up by SQL, merge_lists does it without reading all of them. Roll-ups hold nothing in this version; when
-// they do, their hours up to the marker are to be left out of the hours here, and both ways follow.
+// What a span is made of: rows of the hour table, of roll-ups, and of the late additions, each counted in one of them only, as the roll-up
+// stands in the caller's snapshot (span_parts.h). A list is the k greatest sums over these: merge_lists.h merges the windows' sorted lists,
+// add_up.h adds all rows up by SQL.
 #pragma once
 
 #include "counter.h"
-#include "hours.h"
+#include "prepared_sums.h"
+#include "roll_up_marker.h"
+#include "span_parts.h"
 
 namespace topk {
 
-struct Cover {
-    TimestampTz start;  ///< hours [start, end) of the hour table; infinite bounds for all time
-    TimestampTz end;
-    int rollup;         ///< kDayRollup ... with its roll-up and late additions, or kNoRollup
-    TimestampTz label;  ///< window_start of both
-    bool is_hour;       ///< asked for as an hour: a single list
+enum class PartOf : char { kHours, kRollup, kLate };
+
+/// A window of a table, which has a sorted list.
+struct Part {
+    PartOf table;
+    Rollup rollup;       ///< which one; of late additions, of which span; of hours kDayRollup
+    TimestampTz window;  ///< window_start of its rows
+    const char* beyond;  ///< only rows of video ids after it, since the others are rolled up; null: all
 };
-constexpr int kNoRollup = -1;
+
+struct Cover {
+    std::span<Part> windows;      ///< of roll-ups and late additions
+    std::span<Part> hours;        ///< ascending
+    std::span<HourRange> ranges;  ///< the hours once more, and what lies between them; ascending
+    const char* hours_beyond;     ///< what a rest of an hour is beyond
+    const char* days_beyond;      ///< and that of a day
+    bool is_hour;                 ///< asked for as an hour: a single list
+
+    const PreparedSums* prepared;  ///< the greatest sums of the first so many windows and hours; null: not prepared
+    std::size_t prepared_windows;
+    std::size_t prepared_hours;
+};
 
 /// The name of a roll-up's span, which the late additions also have.
-const char* span_name(int rollup);
+const char* span_name(Rollup rollup);
 
 /// Raises 22023 unless span is hour, day, month, all_time or an interval of whole hours, of which it returns the number; else 0.
 std::int64_t check_span(const char* span);
 /// The cover of a checked span. Requires: SPI connected.
 Cover cover_of_span(const Counter& counter, const char* span, std::int64_t trailing, TimestampTz at);
+/// The cover of whole hours; prepared: sums of the first of them, or null. Requires: SPI connected.
+Cover cover_of_hours(const Counter& counter, TimestampTz since, TimestampTz until, const PreparedSums* prepared);
 /// The cover of whole hours. Raises 22023 if a bound is not the start of an hour, or they are out of order. Requires: SPI connected.
 Cover cover_between(const Counter& counter, TimestampTz since, TimestampTz until);
 
@@ -32,8 +50,10 @@ void require_readable(Oid table);
 /// The same for all tables that the cover names; they are locked until the transaction ends.
 void require_readable(const Counter& counter, const Cover& cover);
 
-/// The k greatest (video_id, views) by SQL, as the owner, or as the caller where policies apply to it. They are in SPI_tuptable.
-/// Requires: SPI connected, the caller may read the tables. Failure: 0A000 if policies are forced on the owner and not on the caller.
-void add_up(const Counter& counter, const Cover& cover, std::int32_t k);
+/// Raises 55000: the hour's rows have expired.
+[[noreturn]] void refuse_expired_hour(const Counter& counter, TimestampTz hour);
+/// Raises 55000 if rows that the cover needs have expired, or their partition is gone since the snapshot was taken.
+/// Requires: the tables are locked, by require_readable.
+void require_stored(const Counter& counter, const Cover& cover);
 
 }  // namespace topk

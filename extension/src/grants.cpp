@@ -1,8 +1,11 @@
 // topk.grant_access and topk.revoke_access, and the check of 'admin' for functions in SQL.
 // 'read' is SELECT on the counter's tables, so it is also a plain GRANT; 'ingest' and 'admin' are rows of the registry
 // that claim, flush and the operator's functions look up.
+// Locks, in order: the registry row (shared: the counter is not dropped meanwhile), partitions (nobody attaches one: it, too, writes the
+// hour table's row of pg_class, which does not take two writers at once).
 #include "arguments.h"
 #include "counter.h"
+#include "counter_lock.h"
 
 namespace topk {
 
@@ -15,11 +18,11 @@ struct AccessArguments {
     const char* counter;
 };
 
-// Holds the counter's row, so that a counter being dropped is not granted.
+// By the table, too: the counter may have been dropped and made again, by somebody else, since it was looked up.
+Statement lock_row_statement = {"SELECT FROM topk.counter_data WHERE name = $1 AND hour_table = $2 FOR KEY SHARE"};
 Statement grant_statement = {
-    "INSERT INTO topk.access_data (counter, role, privilege)"
-    " SELECT c.name, $2::regrole, $3 FROM topk.counter_data c WHERE c.name = $1 FOR KEY SHARE"
-    " ON CONFLICT (counter, role, privilege) DO NOTHING"};
+    "INSERT INTO topk.access_data (counter, role, privilege) VALUES ($1, $2::regrole, $3) ON CONFLICT (counter, role, privilege) DO "
+    "NOTHING"};
 Statement revoke_statement = {"DELETE FROM topk.access_data WHERE counter = $1 AND role = $2::regrole AND privilege = $3"};
 
 AccessArguments read_access_arguments(FunctionCallInfo fcinfo) {
@@ -81,12 +84,22 @@ void revoke(const Counter& counter, const AccessArguments& access) {
     });
 }
 
+void lock_for_change(const Counter& counter) {
+    std::uint64_t found = 0;
+    as_user(extension_owner(), [&] {
+        found = run(lock_row_statement, {text_value(counter.name), oid_value(counter.hour_table)}, Snapshot::kFresh);
+    });
+    if (found == 0) ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("counter \"%s\" was dropped", counter.name)));
+    lock_counter(counter.hour_table, LockPurpose::kPartitions, ExclusiveLock);
+}
+
 /// Both functions: the caller must own the counter or administer it.
 void change_access(FunctionCallInfo fcinfo, void (*change)(const Counter&, const AccessArguments&)) {
     const AccessArguments access = read_access_arguments(fcinfo);
     with_spi([&] {
         const Counter counter = find_counter(access.counter, Snapshot::kFresh);
         require_access(counter, {"admin"}, Snapshot::kFresh);
+        lock_for_change(counter);
         change(counter, access);
     });
 }

@@ -15,6 +15,11 @@ Statement stored_statement = {
     "SELECT hour_start, hour_end, day_start, month_start FROM topk.hour_map"
     " WHERE counter = $1 AND hour_start > $2 AND hour_start < $3 AND hour_end > $4 ORDER BY hour_start"};
 
+// A day's hours begin with it or later, and it lasts less than two of ours.
+Statement month_statement = {
+    "SELECT min(month_start) FROM topk.hour_map"
+    " WHERE counter = $1 AND hour_start >= $2 AND hour_start < $2 + interval '72 hours' AND day_start = $2"};
+
 TimestampTz instant_from(pg_time_t seconds) {
     const TimestampTz instant = (seconds - kUnixEpochOffsetSeconds) * USECS_PER_SEC;
     if (!IS_VALID_TIMESTAMP(instant)) ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("timestamp out of range")));
@@ -161,6 +166,13 @@ Window trailing_hours(const Counter& counter, std::int64_t count, TimestampTz at
     const Hours hours = load_hours(counter, shifted(at, -count * USECS_PER_HOUR), shifted(at, 1), snapshot);
     const Hours wanted = hours.last(std::min(hours.size(), static_cast<std::size_t>(count)));
     return {wanted.front().start, wanted.front().start, wanted.back().end};
+}
+
+TimestampTz month_of_day(const Counter& counter, TimestampTz day_start, Snapshot snapshot) {
+    run(month_statement, {text_value(counter.name), time_value(day_start)}, snapshot);
+    const Cell month = cell(0, 1);
+    if (!month.is_null) return DatumGetTimestampTz(month.value);
+    return window_at(counter, Span::kMonth, day_start, snapshot).label;
 }
 
 TOPK_SQL_FUNCTION(topk_hours) {

@@ -40,4 +40,8 @@ Window window_at(const Counter& counter, Span span, TimestampTz at, Snapshot sna
 /// The `count` hours that end with the one that contains the instant. Requires: SPI connected.
 Window trailing_hours(const Counter& counter, std::int64_t count, TimestampTz at, Snapshot snapshot);
 
+/// The month that a day of the map belongs to: of its hours' months the first, should time zone data have changed amid it. Requires: SPI
+/// connected.
+TimestampTz month_of_day(const Counter& counter, TimestampTz day_start, Snapshot snapshot);
+
 }  // namespace topk

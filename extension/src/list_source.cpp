@@ -10,34 +10,14 @@ namespace {
 constexpr const char* kNoIndex = "a table has no topk index, or no primary key, that can be used";
 static_assert(kMaxMergedLists == 256);
 constexpr const char* kTooMany = "there are more than 256 lists";
-
-Statement hours_statement = {
-    "SELECT hour_start, day_start FROM topk.hour_map WHERE counter = $1 AND hour_start >= $2 AND hour_start < $3 ORDER BY hour_start LIMIT "
-    "$4"};
-
-struct StoredHour {
-    TimestampTz start;
-    TimestampTz day_start;
-};
-
-/// The stored hours of the cover, one more than can be merged at most. palloc'ed.
-std::span<StoredHour> stored_hours(const Counter& counter, const Cover& cover) {
-    const std::uint64_t count =
-        run(hours_statement, {text_value(counter.name), time_value(cover.start), time_value(cover.end), int8_value(kMaxMergedLists + 1)},
-            Snapshot::kCaller);
-    auto* hours = static_cast<StoredHour*>(palloc(count * sizeof(StoredHour)));
-    for (std::uint64_t row = 0; row < count; ++row)
-        hours[row] = {DatumGetTimestampTz(cell(row, 1).value), DatumGetTimestampTz(cell(row, 2).value)};
-    SPI_freetuptable(SPI_tuptable);
-    return {hours, count};
-}
+constexpr std::size_t kMaxPreparedParts = 1024;
 
 /// The part of a day's rows that an hour holds, by guess: as much as each of the hours that have begun.
-double share_of_day(const StoredHour& hour) {
+double share_of_day(TimestampTz hour, TimestampTz day) {
     const TimestampTz now = GetCurrentTransactionStartTimestamp();
-    const double begun = std::ceil(static_cast<double>(now - hour.day_start) / USECS_PER_HOUR);
+    const double begun = std::ceil(static_cast<double>(now - day) / USECS_PER_HOUR);
     const bool is_today = begun > 0 && begun <= 24;
-    if (is_today && hour.start > now) return 0;
+    if (is_today && hour > now) return 0;
     return 1 / (is_today ? begun : 24);
 }
 
@@ -48,44 +28,97 @@ double estimated_rows(Relation table) {
     return rows;
 }
 
+/// How many windows the table has rows of, when it was analysed last; 1 if it never was.
+double estimated_windows(const ListTable& table) {
+    HeapTuple tuple = SearchSysCache3(STATRELATTINH, ObjectIdGetDatum(RelationGetRelid(table.relation)),
+                                      Int16GetDatum(static_cast<AttrNumber>(table.groups)), BoolGetDatum(false));
+    if (!HeapTupleIsValid(tuple)) return 1;
+    const double distinct = reinterpret_cast<Form_pg_statistic>(GETSTRUCT(tuple))->stadistinct;
+    ReleaseSysCache(tuple);
+    return distinct < 0 ? std::max(1.0, -distinct * table.relation->rd_rel->reltuples) : std::max(1.0, distinct);
+}
+
+const char* name_of(const Part& part) {
+    constexpr const char* kRollupNames[kRollups] = {"day roll-up", "month roll-up", "all-time roll-up"};
+    return part.table == PartOf::kHours ? "hour" : part.table == PartOf::kLate ? "late additions" : kRollupNames[part.rollup];
+}
+
 }  // namespace
 
 const char* ListSource::open(const Counter& counter, const Cover& cover, std::int32_t k) {
     arena_.begin(CurrentMemoryContext);
     seed_ = pg_prng_uint64(&pg_global_prng_state);
     expected_ = static_cast<std::size_t>(k + k / 4 + 16);
-    table_count_ = list_count_ = 0;
-    if (cover.rollup != kNoRollup) {
-        Table* rollup = open_table(counter.rollups[cover.rollup], 1);
-        Table* late = open_table(counter.late_table, 2);
-        if (rollup == nullptr || late == nullptr) return kNoIndex;
-        constexpr const char* kNames[kRollups] = {"day roll-up", "month roll-up", "all-time roll-up"};
-        add_list(rollup, {kNames[cover.rollup], cover.label, rollup->rows}, nullptr);
-        add_list(late, {"late additions", cover.label, late->rows / kRollups}, span_name(cover.rollup));
-    }
-    return open_hours(counter, cover);
+    const std::size_t parts = cover.windows.size() + cover.hours.size();
+    make_room(parts + 1);
+    const std::size_t of_prepared = cover.prepared_windows + cover.prepared_hours;
+    if (parts - of_prepared + (cover.prepared != nullptr) > kMaxMergedLists || of_prepared > kMaxPreparedParts) return kTooMany;
+    if (cover.prepared != nullptr) open_prepared(cover.prepared);
+    const char* obstacle = open_windows(counter, cover);
+    return obstacle == nullptr ? open_hours(counter, cover) : obstacle;
 }
 
-/// Every hour that a partition was made for. A partition without any was made by hand: nobody knows what its hours are.
-const char* ListSource::open_hours(const Counter& counter, const Cover& cover) {
-    const std::span<StoredHour> hours = stored_hours(counter, cover);
-    if (list_count_ + hours.size() > kMaxMergedLists) return kTooMany;
-    std::span<Partition> partitions;
-    if (!partitions_within(counter, cover.start, cover.end, &partitions)) return "there is a default partition";
-    std::size_t next = 0;
-    for (const Partition& partition : partitions) {
-        while (next < hours.size() && hours[next].start < partition.start) ++next;
-        if (next == hours.size() || hours[next].start >= partition.end) return "a partition was made by hand";
-        Table* table = open_table(partition.table, 1);
+void ListSource::make_room(std::size_t parts) {
+    tables_ = arena_.take_array<Table>(parts);
+    readers_ = arena_.take_array<Reader>(parts);
+    lists_ = arena_.take_array<List>(parts);
+    list_readers_ = arena_.take_array<Reader*>(parts);
+    table_count_ = reader_count_ = list_count_ = 0;
+    prepared_ = {};
+}
+
+/// As list 0, whose estimated rows are those of its parts. The table of their places is at most half full.
+void ListSource::open_prepared(const PreparedSums* sums) {
+    lists_[list_count_] = {"prepared sums", sums->since, false, 0};
+    list_readers_[list_count_++] = nullptr;
+    prepared_.sums = sums;
+    prepared_.slot_count = std::bit_ceil(2 * sums->sums.size() + 1);
+    prepared_.slots = arena_.take_array<std::uint32_t>(prepared_.slot_count);
+    std::fill_n(prepared_.slots, prepared_.slot_count, 0);
+    std::uint32_t place = 0;
+    for (const PreparedSum& sum : sums->sums) {
+        std::size_t at = hash(sum.video_id) & (prepared_.slot_count - 1);
+        while (prepared_.slots[at] != 0) at = (at + 1) & (prepared_.slot_count - 1);
+        prepared_.slots[at] = ++place;
+    }
+}
+
+const char* ListSource::open_windows(const Counter& counter, const Cover& cover) {
+    std::size_t number = 0;
+    for (const Part& part : cover.windows) {
+        const bool is_late = part.table == PartOf::kLate;
+        Table* table = open_table(is_late ? counter.late_table : counter.rollups[part.rollup], is_late ? 2 : 1);
         if (table == nullptr) return kNoIndex;
-        for (; next < hours.size() && hours[next].start < partition.end; ++next)
-            add_list(table, {"hour", hours[next].start, table->rows * share_of_day(hours[next])}, nullptr);
+        const double parts = is_late ? static_cast<double>(kRollups) : estimated_windows(table->open);
+        add_part(table, part, table->rows / parts, number++ < cover.prepared_windows);
+    }
+    return nullptr;
+}
+
+/// A partition that holds none of the hours was made by hand: nobody knows what its hours are. Requires: every hour has a partition.
+const char* ListSource::open_hours(const Counter& counter, const Cover& cover) {
+    std::size_t next = 0;
+    for (const HourRange& range : cover.ranges) {
+        std::span<Partition> partitions;
+        if (!partitions_within(counter, range.since, range.until, &partitions)) return "there is a default partition";
+        for (const Partition& partition : partitions) {
+            const TimestampTz end = std::min(partition.end, range.until);
+            if (next == cover.hours.size() || cover.hours[next].window >= end) return "a partition was made by hand";
+            Table* table = open_table(partition.table, 1);
+            if (table == nullptr) return kNoIndex;
+            for (; next < cover.hours.size() && cover.hours[next].window < end; ++next) {
+                const Part& hour = cover.hours[next];
+                add_part(table, hour, table->rows * share_of_day(hour.window, partition.start), next < cover.prepared_hours);
+            }
+        }
     }
     return nullptr;
 }
 
 /// Null if the table cannot serve lists.
 ListSource::Table* ListSource::open_table(Oid table, int groups) {
+    for (std::size_t i = 0; i < table_count_; ++i)
+        if (RelationGetRelid(tables_[i].open.relation) == table) return &tables_[i];
     Table* opened = &tables_[table_count_];
     if (!open_list_table(table, groups, &opened->open)) return nullptr;
     ++table_count_;
@@ -96,21 +129,34 @@ ListSource::Table* ListSource::open_table(Oid table, int groups) {
     return opened;
 }
 
-void ListSource::add_list(Table* table, const List& list, const char* span) {
-    lists_[list_count_] = list;
-    Reader* reader = &readers_[list_count_++];
+void ListSource::add_part(Table* table, const Part& part, double rows, bool is_prepared) {
+    Reader* reader = new (&readers_[reader_count_++]) Reader;
     reader->table = table;
+    reader->scan = nullptr;
+    reader->beyond = part.beyond == nullptr ? std::string_view() : std::string_view(part.beyond);
+    reader->is_prepared = is_prepared;
     const int groups = table->open.groups;
-    if (span != nullptr) fix_column(&reader->key[0], 1, TEXTOID, CStringGetTextDatum(span));
-    fix_column(&reader->key[static_cast<std::size_t>(groups - 1)], groups, TIMESTAMPTZOID, TimestampTzGetDatum(list.window));
+    if (part.table == PartOf::kLate) fix_column(&reader->key[0], 1, TEXTOID, CStringGetTextDatum(span_name(part.rollup)));
+    fix_column(&reader->key[static_cast<std::size_t>(groups - 1)], groups, TIMESTAMPTZOID, TimestampTzGetDatum(part.window));
     fix_column(&reader->key[static_cast<std::size_t>(groups)], groups + 1, TEXTOID, 0);
-    reader->scan = begin_index_scan(table->open.relation, table->open.top_index, GetActiveSnapshot(), groups);
+    if (is_prepared)
+        lists_[0].rows += rows;
+    else
+        begin_list(reader, part, rows);
+}
+
+void ListSource::begin_list(Reader* reader, const Part& part, double rows) {
+    lists_[list_count_] = {name_of(part), part.window, part.beyond != nullptr, rows};
+    list_readers_[list_count_++] = reader;
+    const int groups = reader->table->open.groups;
+    reader->scan = begin_index_scan(reader->table->open.relation, reader->table->open.top_index, GetActiveSnapshot(), groups);
     index_rescan(reader->scan, reader->key.data(), groups, nullptr, 0);
     expect_values(reader->scan, expected_);
 }
 
 void ListSource::close() {
-    for (std::size_t i = 0; i < list_count_; ++i) index_endscan(readers_[i].scan);
+    for (std::size_t i = 0; i < reader_count_; ++i)
+        if (readers_[i].scan != nullptr) index_endscan(readers_[i].scan);
     for (std::size_t i = 0; i < table_count_; ++i) {
         if (tables_[i].look_ups != nullptr) index_endscan(tables_[i].look_ups);
         if (tables_[i].row != nullptr) ExecDropSingleTupleTableSlot(tables_[i].row);
@@ -119,7 +165,17 @@ void ListSource::close() {
 }
 
 ListState ListSource::next(std::size_t list, ListRow* row) {
-    const Reader& reader = readers_[list];
+    if (list_readers_[list] == nullptr) return next_prepared(row);
+    const Reader& reader = *list_readers_[list];
+    if (reader.beyond.empty()) return next_row(reader, row);
+    return next_beyond(reader.beyond, row, [&](ListRow* next) {
+        CHECK_FOR_INTERRUPTS();
+        return next_row(reader, next);
+    });
+}
+
+/// The next row of the whole window.
+ListState ListSource::next_row(const Reader& reader, ListRow* row) {
     const auto score = static_cast<std::size_t>(reader.table->open.groups);
     const auto id_of = [](Datum value) {
         const text* id = DatumGetTextPP(value);
@@ -146,25 +202,73 @@ ListState ListSource::next(std::size_t list, ListRow* row) {
     }
 }
 
+/// What was not prepared ranks below the last of it.
+ListState ListSource::next_prepared(ListRow* row) {
+    const std::span<const PreparedSum> sums = prepared_.sums->sums;
+    const bool is_at_end = prepared_.next == sums.size();
+    if (is_at_end && (prepared_.sums->is_complete || sums.empty())) return ListState::kExhausted;
+    const PreparedSum& sum = sums[is_at_end ? sums.size() - 1 : prepared_.next++];
+    *row = {sum.views, sum.video_id};
+    return is_at_end ? ListState::kCut : ListState::kOpen;
+}
+
+const PreparedSum* ListSource::find_prepared(std::string_view id, std::uint64_t hash) const {
+    const std::size_t mask = prepared_.slot_count - 1;
+    for (std::size_t at = hash & mask; prepared_.slots[at] != 0; at = (at + 1) & mask) {
+        const PreparedSum& sum = prepared_.sums->sums[prepared_.slots[at] - 1];
+        if (sum.video_id == id) return &sum;
+    }
+    return nullptr;
+}
+
+/// Where videos are not among the sums, their parts are added up.
+void ListSource::look_up_prepared(std::span<MergedVideo*> videos, std::int64_t* values) {
+    auto* missing = arena_.take_array<std::size_t>(videos.size());
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < videos.size(); ++i) {
+        const PreparedSum* sum = find_prepared(videos[i]->id, videos[i]->hash);
+        values[i] = sum == nullptr ? 0 : sum->views;
+        if (sum == nullptr && !prepared_.sums->is_complete) missing[count++] = i;
+    }
+    for (std::size_t r = 0; r < reader_count_; ++r) {
+        if (!readers_[r].is_prepared) continue;
+        for (const std::size_t i : std::span(missing, count)) {
+            CHECK_FOR_INTERRUPTS();
+            if (pg_add_s64_overflow(values[i], look_up(readers_[r], videos[i]->id), &values[i]))
+                ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("bigint out of range")));
+        }
+        if (readers_[r].table->row != nullptr) ExecClearTuple(readers_[r].table->row);
+    }
+}
+
 void ListSource::look_up(std::size_t list, std::span<MergedVideo*> videos, std::int64_t* values) {
-    Reader& reader = readers_[list];
+    if (list_readers_[list] == nullptr) {
+        look_up_prepared(videos, values);
+        return;
+    }
+    Reader& reader = *list_readers_[list];
+    for (std::size_t i = 0; i < videos.size(); ++i) {
+        CHECK_FOR_INTERRUPTS();
+        values[i] = look_up(reader, videos[i]->id);
+    }
+    if (reader.table->row != nullptr) ExecClearTuple(reader.table->row);
+}
+
+/// A video's views in a window; the id is one that was kept.
+std::int64_t ListSource::look_up(Reader& reader, std::string_view id) {
+    if (!reader.beyond.empty() && id <= reader.beyond) return 0;  // it counts in the roll-up
     Table& table = *reader.table;
     const int columns = table.open.groups + 1;
     if (table.look_ups == nullptr) {
         table.look_ups = begin_index_scan(table.open.relation, table.open.key_index, GetActiveSnapshot(), columns);
         table.row = table_slot_create(table.open.relation, nullptr);
     }
-    for (std::size_t i = 0; i < videos.size(); ++i) {
-        CHECK_FOR_INTERRUPTS();
-        reader.key[static_cast<std::size_t>(columns - 1)].sk_argument = PointerGetDatum(videos[i]->id.data() - VARHDRSZ);  // as kept
-        index_rescan(table.look_ups, reader.key.data(), columns, nullptr, 0);
-        values[i] = 0;
-        if (!index_getnext_slot(table.look_ups, ForwardScanDirection, table.row)) continue;
-        bool is_null;
-        const Datum views = slot_getattr(table.row, table.open.views_column(), &is_null);
-        if (!is_null) values[i] = DatumGetInt64(views);
-    }
-    if (table.row != nullptr) ExecClearTuple(table.row);
+    reader.key[static_cast<std::size_t>(columns - 1)].sk_argument = PointerGetDatum(id.data() - VARHDRSZ);
+    index_rescan(table.look_ups, reader.key.data(), columns, nullptr, 0);
+    if (!index_getnext_slot(table.look_ups, ForwardScanDirection, table.row)) return 0;
+    bool is_null;
+    const Datum views = slot_getattr(table.row, table.open.views_column(), &is_null);
+    return is_null ? 0 : DatumGetInt64(views);
 }
 
 /// As a text value, whose header comes before the id: it is what the key is looked up by.

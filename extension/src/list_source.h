@@ -1,5 +1,6 @@
 // The sorted lists of a cover, read from its tables: sorted access through their topk indexes, which never falls back, and random access
-// through their primary keys. What the merge (merge.h) asks for. All in one snapshot, the active one, which must outlive this.
+// through their primary keys; prepared sums are one list, which for a video that is not among them adds up its parts. What the merge
+// (merge.h) asks for. All in one snapshot, the active one, which must outlive this.
 #pragma once
 
 #include "cover.h"
@@ -13,8 +14,9 @@ namespace topk {
 class ListSource {
   public:
     struct List {
-        const char* name;    ///< "hour", "late additions", "day roll-up"
+        const char* name;    ///< "hour", "late additions", "day roll-up", "prepared sums"
         TimestampTz window;  ///< window_start of its rows
+        bool is_rest;        ///< of a window of which some rows are rolled up already, and read from there
         double rows;         ///< estimated
     };
 
@@ -44,23 +46,45 @@ class ListSource {
         TupleTableSlot* row;
         double rows;  // estimated
     };
+    /// A window of a table: a list of its own, or a part of the prepared sums.
     struct Reader {
         Table* table;
-        IndexScanDesc scan;
+        IndexScanDesc scan;              // sorted access; null where that is not needed
         std::array<ScanKeyData, 3> key;  // its group, then the video looked up
+        std::string_view beyond;         // only later ids; empty: all, since no id is
+        bool is_prepared;
+    };
+    /// Prepared sums, as a list.
+    struct Prepared {
+        const PreparedSums* sums;  // null: there are none. They are list 0
+        std::size_t next;
+        std::uint32_t* slots;    // one more than a sum's place, by the hash of its id; 0 is free
+        std::size_t slot_count;  // a power of two
     };
 
+    void make_room(std::size_t parts);
+    void open_prepared(const PreparedSums* sums);
+    const char* open_windows(const Counter& counter, const Cover& cover);
     const char* open_hours(const Counter& counter, const Cover& cover);
     Table* open_table(Oid table, int groups);
-    void add_list(Table* table, const List& list, const char* span);
+    void add_part(Table* table, const Part& part, double rows, bool is_prepared);
+    void begin_list(Reader* reader, const Part& part, double rows);
+    ListState next_row(const Reader& reader, ListRow* row);
+    ListState next_prepared(ListRow* row);
+    void look_up_prepared(std::span<MergedVideo*> videos, std::int64_t* values);
+    const PreparedSum* find_prepared(std::string_view id, std::uint64_t hash) const;
+    std::int64_t look_up(Reader& reader, std::string_view id);
 
     Arena arena_;
     std::uint64_t seed_;  // ids are chosen by whoever makes events: nobody should know which collide
     std::size_t expected_;
-    Table tables_[kMaxMergedLists];
-    Reader readers_[kMaxMergedLists];
-    List lists_[kMaxMergedLists];
+    Prepared prepared_;
+    Table* tables_;
+    Reader* readers_;
+    List* lists_;
+    Reader** list_readers_;  // of list 0 none if that is prepared
     std::size_t table_count_;
+    std::size_t reader_count_;
     std::size_t list_count_;
 };
 

@@ -31,6 +31,16 @@ struct ListRow {
     std::string_view id;
 };
 
+/// The next row of a list of which only ids after `beyond` count; next(row) reads on in the whole list. A threshold of the whole list is
+/// one of the part, too.
+template <typename Next>
+ListState next_beyond(std::string_view beyond, ListRow* row, Next&& next) {
+    for (;;) {
+        const ListState state = next(row);
+        if (state != ListState::kOpen || row->id > beyond) return state;
+    }
+}
+
 /// A list as far as it was read: what was not read ranks below value and id, those of the last row; at kCut, of the threshold if that ranks
 /// below, and then at or below it. At kExhausted the value is 0.
 struct ListHead {

@@ -57,6 +57,7 @@ extern "C" {
 #include <catalog/pg_opclass.h>
 #include <catalog/pg_opfamily.h>
 #include <catalog/pg_partitioned_table.h>
+#include <catalog/pg_statistic.h>
 #include <catalog/pg_type.h>
 #include <commands/defrem.h>
 #include <commands/progress.h>
@@ -113,6 +114,7 @@ extern "C" {
 #include <utils/timestamp.h>
 #include <utils/tuplesort.h>
 #include <utils/typcache.h>
+#include <utils/xid8.h>
 }
 #pragma GCC diagnostic pop
 

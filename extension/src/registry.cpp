@@ -5,6 +5,7 @@
 #include "counter_lock.h"
 #include "counter_tables.h"
 #include "partition.h"
+#include "registry_rows.h"
 
 namespace topk {
 
@@ -26,6 +27,13 @@ Statement register_statement = {
     " SELECT $1, t[1], t[2], t[3], t[4], t[5], $3::regrole, $4, $5, $6, $7, $8 FROM CAST($2 AS regclass[]) t"
     " ON CONFLICT (name) DO NOTHING"};
 
+// Of a counter of that name that was before there can be none, but for those that somebody wrote.
+Statement markers_statement = {
+    "INSERT INTO topk.roll_up_marker (counter, span) SELECT $1, unnest('{day,month,all_time}'::text[])"
+    " ON CONFLICT (counter, span) DO UPDATE SET window_start = DEFAULT, video_id = DEFAULT"};
+
+Statement forget_markers_statement = {"DELETE FROM topk.roll_up_marker WHERE counter = $1"};
+
 // Also by the table: the counter may have been dropped and made again, by somebody else, since it was looked up.
 Statement lock_counter_statement = {"SELECT FROM topk.counter_data WHERE name = $1 AND hour_table = $2 FOR UPDATE"};
 
@@ -44,6 +52,10 @@ Statement forget_statements[] = {
     {"DELETE FROM topk.access_data WHERE counter = $1"},
 };
 
+// The same of later versions: ALTER EXTENSION topk UPDATE may not have made them yet.
+constexpr const char* kLaterTables[] = {"prepared_sum_data", "leaderboard_data", "leaderboard_window_data", "expired_late_data",
+                                        "expired_dead_data"};
+
 Statement forget_counter_statement = {"DELETE FROM topk.counter_data WHERE name = $1 AND hour_table = $2"};
 
 // What came with 1.1 may not be there yet: ALTER EXTENSION topk UPDATE is run after the library was replaced.
@@ -53,6 +65,10 @@ Statement forget_jobs_statement = {"SELECT topk.forget_jobs($1)"};
 Statement tables_statement = {
     "SELECT created_by::oid, hour_table::oid, late_table::oid, day_rollup::oid, month_rollup::oid, all_time_rollup::oid"
     " FROM topk.counter_data WHERE name = $1"};
+
+bool has_markers() {
+    return has_registry_table("roll_up_marker");
+}
 
 [[noreturn]] void refuse_duplicate(const char* name) {
     ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("counter \"%s\" exists already", name),
@@ -125,13 +141,22 @@ CounterTables droppable_tables(const char* name) {
     return tables;
 }
 
+/// Makes the markers of a new counter: nothing is rolled up.
+void make_markers(const char* name) {
+    if (has_markers()) run(markers_statement, {text_value(name)}, Snapshot::kFresh);
+}
+
 /// Deletes the counter's rows of topk.*, after every claim, grant and flush in flight, none of which can follow.
 void forget_counter(const char* name, Oid hour_table) {
     if (run(lock_counter_statement, {text_value(name), oid_value(hour_table)}, Snapshot::kFresh) == 0) refuse_unknown(name);
     lock_counter(hour_table, LockPurpose::kProgress, ExclusiveLock);
     run(lock_all_progress_statement, {text_value(name)}, Snapshot::kFresh);
+    if (has_markers()) run(forget_markers_statement, {text_value(name)}, Snapshot::kFresh);
     lock_counter(hour_table, LockPurpose::kSeal, ExclusiveLock);
     for (Statement& statement : forget_statements) run(statement, {text_value(name)}, Snapshot::kFresh);
+    for (const char* table : kLaterTables)
+        if (has_registry_table(table))
+            run_once(psprintf("DELETE FROM topk.%s WHERE counter = $1", table), {text_value(name)}, Snapshot::kFresh);
     run(forget_counter_statement, {text_value(name), oid_value(hour_table)}, Snapshot::kFresh);
 }
 
@@ -201,6 +226,7 @@ TOPK_SQL_FUNCTION(topk_register_counter) {
                      interval(2), interval(3)},
                     Snapshot::kFresh) == 0)
                 refuse_duplicate(options.name);
+            make_markers(options.name);
         });
         store_hours_of_partitions(find_counter(options.name, Snapshot::kFresh));
     });

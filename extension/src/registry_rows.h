@@ -21,6 +21,11 @@ inline RowKey text_key(AttrNumber column, const char* value) {
 
 /// The value of a column that is never null. Failure: an internal error if there is no such column.
 Datum registry_value(HeapTuple tuple, TupleDesc desc, const char* column);
+/// The same; fallback if there is no such column: the tables may be of a version before the library's.
+Datum registry_value(HeapTuple tuple, TupleDesc desc, const char* column, Datum fallback);
+
+/// True if schema topk has the table: while its SQL is still of an older version than the library, some are missing.
+bool has_registry_table(const char* table);
 
 /// Opens a table of schema topk.
 Relation open_registry(const char* table);

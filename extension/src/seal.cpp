@@ -75,7 +75,7 @@ bool lock_registry_row(const Counter& counter) {
 /// Raises 55P03 if somebody's flush has been in flight for twice as long as one would wait for it. Flushes queue behind who waits: that
 /// costs them one wait then, however many sealers there are and however often they come.
 void refuse_stuck_flush(const Counter& counter) {
-    const int wait_ms = seal_wait_ms();
+    const int wait_ms = bounded_wait_ms();
     // Within a transaction the activity of other sessions is read once and kept: it must be of now.
     pgstat_clear_snapshot();
     if (run(stuck_statement,

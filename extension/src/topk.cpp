@@ -2,8 +2,11 @@
 // Read-only, in the caller's snapshot. The caller needs SELECT on every table; the reading is then done with their owner's
 // rights, so that nothing the owner attached to them (a rule, an index expression) runs with the caller's; but where row-level security
 // applies to the caller, with the caller's, so that the list is of the rows the policies show. The hour is read from its partition's topk
-// index without SQL; all else is a cover (cover.h), whose lists are merged (merge_lists.h), or added up by SQL if that is no gain.
+// index without SQL; all else is a cover (cover.h), whose lists are merged (merge_lists.h), or added up by SQL (add_up.h) if that is no
+// gain. A sealed window has a final list (final_list.h), once it was refreshed. Rows that have expired are never left out: 55000.
+#include "add_up.h"
 #include "arguments.h"
+#include "final_list.h"
 #include "merge_lists.h"
 
 namespace topk {
@@ -54,15 +57,20 @@ void put_list(const ReturnSetInfo* result, std::span<const Ranked> list) {
     }
 }
 
-/// Answers from the hour's topk index, if there is one, and every row is the caller's to see.
+/// Answers from the hour's final list, or its topk index, if there is one, and every row is the caller's to see.
 bool answer_from_index(const TopkArguments& arguments, const ReturnSetInfo* result) {
     const Counter counter = find_counter(arguments.counter, Snapshot::kCaller);
     require_readable(counter.hour_table);
     TimestampTz start;
     std::span<Ranked> list;
-    if (has_policies(counter.hour_table, GetUserId()) || !stored_hour_at(counter, arguments.at, &start) ||
-        !read_hour_list(counter, start, arguments.k, &list))
-        return false;
+    if (has_policies(counter.hour_table, GetUserId()) || !stored_hour_at(counter, arguments.at, &start)) return false;
+    FinalList final_list;
+    if (read_final_hour(counter, start, arguments.k, &final_list)) {
+        put_list(result, final_list.rows);
+        return true;
+    }
+    if (start < counter.hours_expired_through) refuse_expired_hour(counter, start);
+    if (!read_hour_list(counter, start, arguments.k, &list)) return false;
     put_list(result, list);
     return true;
 }
@@ -70,6 +78,7 @@ bool answer_from_index(const TopkArguments& arguments, const ReturnSetInfo* resu
 /// Answers by the merge, else by adding up. Requires: SPI connected.
 void answer(const Counter& counter, const Cover& cover, std::int32_t k, const ReturnSetInfo* result) {
     require_readable(counter, cover);
+    require_stored(counter, cover);
     MergeReport report = {};
     std::span<Ranked> list;
     if (cover.is_hour)
@@ -98,7 +107,21 @@ const char* end_of(const ListHead& head) {
 
 Datum name_of(const ListSource::List& list) {
     if (TIMESTAMP_NOT_FINITE(list.window)) return CStringGetTextDatum(list.name);
-    return CStringGetTextDatum(psprintf("%s %s", list.name, timestamptz_to_str(list.window)));
+    return CStringGetTextDatum(psprintf("%s %s%s", list.name, timestamptz_to_str(list.window), list.is_rest ? " (rest)" : ""));
+}
+
+/// A row for the final list, and one for all.
+void put_final_report(const FinalList& list, const ReturnSetInfo* result) {
+    const Datum read = Int64GetDatum(static_cast<std::int64_t>(list.rows.size()));
+    const Datum last = Int64GetDatum(list.rows.empty() ? 0 : list.rows.back().views);
+    const char* name = psprintf("final list %s", timestamptz_to_str(list.start));
+    const bool is_whole = list.rows.size() == static_cast<std::size_t>(list.length);
+    const std::pair<const char*, const char*> lines[] = {{name, is_whole ? "exhausted" : "stopped"}, {"all", "final list"}};
+    for (const auto& [what, ended] : lines) {
+        Datum values[6] = {CStringGetTextDatum(what), Int64GetDatum(list.length), read, Int64GetDatum(0), last, CStringGetTextDatum(ended)};
+        bool nulls[6] = {};
+        tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+    }
 }
 
 /// A row for each list, then one for all: the sums, τ, and how it ended.
@@ -143,6 +166,11 @@ TOPK_SQL_FUNCTION(topk_topk) {
     arguments.trailing = check_span(arguments.span);
     with_spi([&] {
         const Counter counter = find_counter(arguments.counter, Snapshot::kCaller);
+        FinalList list;
+        if (arguments.trailing == 0 && read_final_list(counter, arguments.span, arguments.at, arguments.k, &list)) {
+            put_list(result, list.rows);
+            return;
+        }
         answer(counter, cover_of_span(counter, arguments.span, arguments.trailing, arguments.at), arguments.k, result);
     });
     return 0;
@@ -169,8 +197,14 @@ TOPK_SQL_FUNCTION(topk_explain) {
     const auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
     with_spi([&] {
         const Counter counter = find_counter(arguments.counter, Snapshot::kCaller);
+        FinalList list;
+        if (arguments.trailing == 0 && read_final_list(counter, arguments.span, arguments.at, arguments.k, &list)) {
+            put_final_report(list, result);
+            return;
+        }
         const Cover cover = cover_of_span(counter, arguments.span, arguments.trailing, arguments.at);
         require_readable(counter, cover);
+        require_stored(counter, cover);
         MergeReport report;
         merge_lists(counter, cover, arguments.k, &report);
         put_report(report, result);

@@ -1,6 +1,8 @@
-"""Counters of random shape whose hours, roll-ups and late additions sessions write by hand, and the lists asked of them.
+"""Counters of random shape whose hours and late additions sessions write by hand, while others roll them up by hand, too; and the lists
+asked of them.
 
-What a list must be is a sum over the tables, by plain SQL, in the same snapshot. Windows and hours come from topk.hours().
+What a list must be is a sum over the hours and the late additions, by plain SQL, in the same snapshot: roll-ups hold the same views again, so
+hours change only beyond the markers. Windows and hours come from topk.hours().
 """
 import contextlib
 from dataclasses import dataclass
@@ -33,6 +35,7 @@ def create(database, rng, number):
         cursor.execute("SELECT hour_start::text, day_start::text, month_start::text FROM topk.hours(%s, %s::timestamptz - interval '20 hours', "
                        "%s::timestamptz + interval '15 hours')", (name, instant, instant))
         counter = Counter(name, rng.choice([30, 400, 2000]), rng.choice([0, 0.5, 1]), cursor.fetchall(), rng.random() < 0.5)
+        cursor.execute("INSERT INTO topk.roll_up_marker SELECT %s, span FROM unnest('{day,month,all_time}'::text[]) span", (name,))
         # A flush makes the days' partitions; the sessions then write by hand
         cursor.execute("SELECT 1 FROM topk.claim(%s, 'events', 'cluster', 'group', 'member', 1, '{0}', '{0}', '{100}')", (name,))
         cursor.execute("SELECT topk.flush(%s, 'events', (SELECT t.deltas(VARIADIC array_agg(t.hour(h, t.entry('first', 1)) ORDER BY h))"
@@ -45,10 +48,20 @@ def create(database, rng, number):
     return counter
 
 
+def markers(cursor, counter, lock):
+    """{span: (window, video id)}"""
+    cursor.execute(f"SELECT span, window_start::text, video_id FROM topk.roll_up_marker WHERE counter = %s ORDER BY span {lock}", (counter.name,))
+    return {span: (window, video) for span, window, video in cursor.fetchall()}
+
+
 def write(cursor, counter, rng):
-    """One statement of a writer."""
-    name, hour = counter.name, rng.choice(counter.hours)
-    kind = rng.choice(["upsert"] * 6 + ["late", "late", "rollup", "delete", "lead", "fall", "tie"])
+    """One statement of a writer. Hours that are being rolled up, or were, stay as they are."""
+    name = counter.name
+    window, _ = markers(cursor, counter, "FOR SHARE")["day"]
+    cursor.execute("SELECT hour_start::text FROM topk.hour_map WHERE counter = %s AND hour_start > %s ORDER BY hour_start", (name, window))
+    open_hours = {start for start, in cursor.fetchall()}
+    hour = rng.choice([hour for hour in counter.hours if hour[0] in open_hours])
+    kind = rng.choice(["upsert"] * 6 + ["late", "late", "delete", "lead", "fall", "tie"])
     rows = [(counter.video(rng, hour), rng.choice([1, 1, 2, 5, 1000])) for _ in range(rng.choice([1, 20, 200]))]
     rows = sorted(dict(rows).items())
     ids, views = [row[0] for row in rows], [row[1] for row in rows]
@@ -60,10 +73,6 @@ def write(cursor, counter, rng):
         span, start = rng.choice([("day", hour[1]), ("month", hour[2]), ("all_time", "-infinity")])
         cursor.execute(f"INSERT INTO {name}_late AS t SELECT %s, %s, * FROM unnest(%s, %s::bigint[]) ON CONFLICT (span, window_start, video_id) {on_conflict}",
                        (span, start, ids, views))
-    elif kind == "rollup":
-        span, start = rng.choice([("day", hour[1]), ("month", hour[2]), ("all_time", "-infinity")])
-        cursor.execute(f"INSERT INTO {name}_{span}_rollup AS t SELECT %s, * FROM unnest(%s, %s::bigint[]) ON CONFLICT (window_start, video_id) {on_conflict}",
-                       (start, ids, views))
     elif kind == "delete":
         cursor.execute(f"DELETE FROM {name}_hour WHERE window_start = %s AND video_id = ANY (%s)", (hour[0], ids))
     elif kind == "lead":
@@ -73,6 +82,40 @@ def write(cursor, counter, rng):
                        " WHERE window_start = %s ORDER BY views DESC, video_id LIMIT 5)", (hour[0], hour[0]))
     else:
         cursor.execute(f"UPDATE {name}_hour SET views = 7 WHERE window_start = %s AND views < 7", (hour[0],))
+
+
+def roll_up(cursor, counter, rng):
+    """One step of a roll-up: rows of an hour to their day, or of a day to its month or all time. After the last but some hours all is
+    taken back, so that it never ends."""
+    name, at = counter.name, markers(cursor, counter, "FOR UPDATE")
+    span = rng.choice(["day", "day", "month", "all_time"])
+    window, video = at[span]
+    if span == "day":
+        source, target = "hour", "day_start"
+        cursor.execute("SELECT hour_start::text, hour_end::text, day_start::text FROM topk.hour_map WHERE counter = %s AND hour_start >= %s ORDER BY hour_start LIMIT 1",
+                       (name, window))
+        found = cursor.fetchone()
+        if found[0] >= counter.hours[-4][0] or rng.random() < 0.01:
+            cursor.execute(f"DELETE FROM {name}_day_rollup; DELETE FROM {name}_month_rollup; DELETE FROM {name}_all_time_rollup;"
+                           " UPDATE topk.roll_up_marker SET window_start = '-infinity', video_id = '' WHERE counter = %s", (name,))
+            return "start over"
+    else:
+        source, target = "day_rollup", "month_start" if span == "month" else "'-infinity'"
+        cursor.execute(f"SELECT day_start::text, max(hour_end)::text, {target}::text FROM topk.hour_map WHERE counter = %s AND day_start >= %s"
+                       " GROUP BY day_start, month_start HAVING max(hour_end) <= %s ORDER BY day_start LIMIT 1", (name, window, at["day"][0]))
+        found = cursor.fetchone()
+        if not found:
+            return "nothing to roll up"
+    start, end, into = found
+    count = rng.choice([1, 20, 300, 100000])
+    cursor.execute(f"WITH part AS MATERIALIZED (SELECT video_id, views FROM {name}_{source} WHERE window_start = %s AND video_id > %s ORDER BY video_id LIMIT %s),"
+                   f" added AS (INSERT INTO {name}_{span}_rollup AS t SELECT %s, video_id, views FROM part"
+                   "  ON CONFLICT (window_start, video_id) DO UPDATE SET views = t.views + excluded.views) SELECT count(*), max(video_id) FROM part",
+                   (start, video if start == window else "", count, into))
+    done, last = cursor.fetchone()
+    cursor.execute("UPDATE topk.roll_up_marker SET window_start = %s, video_id = %s WHERE counter = %s AND span = %s",
+                   (*((start, last) if done == count else (end, "")), name, span))
+    return f"rolled up to {span}"
 
 
 def ask(counter, rng):
@@ -93,9 +136,8 @@ def ask(counter, rng):
     else:
         hours = [start for start, *windows in counter.hours if span == "all_time" or (day, month)[span == "month"] in windows]
         start = {"day": day, "month": month, "all_time": "-infinity"}[span]
-        parts = (f"{of_hours} UNION ALL SELECT video_id, views FROM {name}_late WHERE span = %s AND window_start = %s"
-                 f" UNION ALL SELECT video_id, views FROM {name}_{span}_rollup WHERE window_start = %s")
-        values = [hours, span, start, start]
+        parts = f"{of_hours} UNION ALL SELECT video_id, views FROM {name}_late WHERE span = %s AND window_start = %s"
+        values = [hours, span, start]
     given = [span, k, hour, name]
     return "topk(%s, %s, %s, %s)", given, summed(parts), values + [k], "topk.explain(%s, %s, %s, %s)"
 

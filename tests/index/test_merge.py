@@ -1,5 +1,5 @@
-"""Lists of several hours, merged or added up, against sums of all rows in the same repeatable-read snapshot, while others write; half of
-them on a hot standby. Writers commit, abort and roll back to savepoints; readers compare their own uncommitted rows, too."""
+"""Lists of several hours, merged or added up, against sums of all rows in the same repeatable-read snapshot, while others write and roll up;
+half of them on a hot standby. Writers commit, abort and roll back to savepoints; readers compare their own uncommitted rows, too."""
 import collections
 import random
 import threading
@@ -58,11 +58,20 @@ class Sessions:
         cursor.execute(rng.choice(["COMMIT"] * 5 + ["ROLLBACK"]))
         self.count("writes")
 
+    def roll_up(self, cursor, rng):
+        with self.changed:  # not all of the time: what is rolled up is written no more
+            goal = self.counts["writes"] + rng.randint(0, 5)
+            self.changed.wait_for(lambda: self.ended() or self.counts["writes"] >= goal, 2)
+        cursor.execute("BEGIN")
+        done = counters.roll_up(cursor, rng.choice(self.counters), rng)
+        cursor.execute(rng.choice(["COMMIT"] * 9 + ["ROLLBACK"]))
+        self.count(done)
+
     def vacuum(self, cursor, rng):
         with self.changed:
             goal = self.counts["writes"] + rng.randint(50, 400)
             self.changed.wait_for(lambda: self.ended() or self.counts["writes"] >= goal, 5)
-        cursor.execute(f"VACUUM {rng.choice(self.counters).name}_{rng.choice(['hour', 'late', 'day_rollup'])}")
+        cursor.execute(f"VACUUM {rng.choice(self.counters).name}_{rng.choice(['hour', 'late', 'day_rollup', 'month_rollup', 'all_time_rollup'])}")
         self.count("vacuums")
 
     def reader(self, on_standby):
@@ -98,6 +107,9 @@ class Sessions:
         if explain and rng.random() < 0.5:
             cursor.execute(f"SELECT ended FROM {explain} WHERE list = 'all'", given)
             self.count(cursor.fetchone()[0])
+            cursor.execute(f"SELECT count(*) FROM {explain} WHERE list LIKE '%% (rest)'", given)
+            if cursor.fetchone()[0]:
+                self.count("lists with rests")
 
 
 @pytest.mark.skipif(settings.METHOD != "topk", reason="counters have topk indexes")
@@ -112,7 +124,7 @@ def test_merged_lists_equal_sums(start, major, run_directory, test_name, count_u
         primary.wait_for_standby(standby)
         sessions = Sessions(f"{settings.SEED}/{major}", made, settings.MERGES)
         there = Database(standby, "merged", create=False)
-        bodies = [("writer", database, sessions.write)] * 3 + [("vacuum", database, sessions.vacuum)] + \
+        bodies = [("writer", database, sessions.write)] * 3 + [("roller", database, sessions.roll_up), ("vacuum", database, sessions.vacuum)] + \
                  [("reader", database, sessions.reader(False))] * 2 + [("standby reader", there, sessions.reader(True))] * 2
         threads = [threading.Thread(target=sessions.run, args=(f"{name} {number}", of, body), daemon=True)
                    for number, (name, of, body) in enumerate(bodies)]
@@ -125,7 +137,8 @@ def test_merged_lists_equal_sums(start, major, run_directory, test_name, count_u
         count_up(", ".join(f"{count} {kind}" for kind, count in sorted(sessions.counts.items())))
         if sessions.failure:
             raise sessions.failure
-        for kind in ("merge", "aggregate: written in a transaction with one snapshot", "on the standby", "on the primary", "own rows", "vacuums"):
+        for kind in ("merge", "aggregate: written in a transaction with one snapshot", "on the standby", "on the primary", "own rows", "vacuums",
+                     "rolled up to day", "rolled up to month", "rolled up to all_time", "start over"):
             assert sessions.counts[kind], f"never {kind}: {dict(sessions.counts)}"
         assert_no_crash(standby)
     assert_no_crash(primary)

@@ -9,7 +9,7 @@ SELECT * FROM no_plan();
 SELECT has_extension('topk');
 SELECT has_schema('topk');
 SELECT is((SELECT extversion FROM pg_extension WHERE extname = 'topk'), topk.version(), 'library and extension are of one version');
-SELECT has_view('topk', v, 'view topk.' || v) FROM unnest(ARRAY['counter', 'kafka_progress', 'progress_history', 'dead_letter', 'late_views', 'access', 'hour_book', 'correction', 'seal_hold', 'time_window']) v;
+SELECT has_view('topk', v, 'view topk.' || v) FROM unnest(ARRAY['counter', 'kafka_progress', 'progress_history', 'dead_letter', 'late_views', 'access', 'hour_book', 'correction', 'seal_hold', 'time_window', 'leaderboard', 'expired_late', 'expired_dead']) v;
 SELECT ok(c.reloptions @> ARRAY['security_barrier=true'], 'topk.' || relname || ' is a security barrier')
     FROM pg_class c WHERE relnamespace = 'topk'::regnamespace AND relkind = 'v';
 SELECT has_table('topk', 'hour_map', 'table topk.hour_map');
@@ -22,7 +22,12 @@ SELECT columns_are('topk', 'late_views', ARRAY['counter', 'hour_start', 'video_i
 SELECT columns_are('topk', 'hour_book', ARRAY['counter', 'hour_start', 'topic', 'partition', 'views', 'late_views', 'late_records', 'late_in_day', 'late_in_month']);
 SELECT columns_are('topk', 'correction', ARRAY['counter', 'hour_start', 'video_id', 'delta', 'views_after', 'reason', 'corrected_by', 'corrected_at']);
 SELECT columns_are('topk', 'hour_map', ARRAY['counter', 'hour_start', 'hour_end', 'day_start', 'month_start']);
-SELECT columns_are('topk', 'counter', ARRAY['name', 'hour_table', 'time_zone', 'lateness', 'max_clock_skew', 'max_age', 'idle_timeout', 'sealed_through', 'seal_held_at', 'created_at']);
+SELECT columns_are('topk', 'roll_up_marker', ARRAY['counter', 'span', 'window_start', 'video_id']);
+SELECT columns_are('topk', 'counter', ARRAY['name', 'hour_table', 'time_zone', 'lateness', 'max_clock_skew', 'max_age', 'idle_timeout', 'sealed_through', 'seal_held_at', 'created_at',
+    'hour_retention', 'day_retention', 'hour_list_retention', 'late_retention', 'hours_expired_through', 'days_expired_through', 'hours_expired_at', 'late_table', 'day_rollup', 'month_rollup', 'all_time_rollup']);
+SELECT columns_are('topk', 'leaderboard', ARRAY['counter', 'span', 'window_start', 'rank', 'video_id', 'views', 'sealed', 'revision', 'refreshed_at']);
+SELECT columns_are('topk', 'expired_late', ARRAY['counter', 'hour_start', 'views', 'records']);
+SELECT columns_are('topk', 'expired_dead', ARRAY['counter', 'topic', 'partition', 'letters']);
 SELECT columns_are('topk', 'seal_hold', ARRAY['counter', 'held_at', 'held_by', 'reason', 'resumed_at', 'resumed_by']);
 SELECT columns_are('topk', 'time_window', ARRAY['counter', 'span', 'window_start', 'window_end', 'sealed', 'rolled_up', 'revision']);
 
@@ -43,6 +48,10 @@ INSERT INTO contract VALUES
     ('topk.revoke_access', $$role text, privilege text, counter text DEFAULT 'video_views'::text$$, 'void', 'v', false),
     ('topk.status', $$counter text DEFAULT 'video_views'::text$$, 'TABLE(topic text, partition integer, group_id text, member text, owner_pid integer, owner_alive boolean, epoch bigint, start_offset bigint, next_offset bigint, counted bigint, late bigint, dead bigint, skipped bigint, lost bigint, watermark timestamp with time zone, flushed_at timestamp with time zone, sealed_through timestamp with time zone, watermark_age interval, visible_after interval, holds_seal_back text)', 's', false),
     ('topk.seal', $$IN counter text DEFAULT 'video_views'::text$$, NULL, 'v', false),
+    ('topk.roll_up', $$IN counter text DEFAULT 'video_views'::text$$, NULL, 'v', false),
+    ('topk.roll_up_step', 'counter text, max_rows integer DEFAULT 200000', 'bigint', 'v', false),
+    ('topk.add_views', 'stored bigint, added bigint, video_id text', 'bigint', 'i', true),
+    ('topk.create_views', 'name text, hour_table regclass, late_table regclass, day_rollup regclass, month_rollup regclass, all_time_rollup regclass', 'void', 'v', false),
     ('topk.seal_step', 'counter text', 'timestamp with time zone', 'v', false),
     ('topk.hold_seal', $$counter text DEFAULT 'video_views'::text, reason text DEFAULT NULL::text$$, 'void', 'v', false),
     ('topk.resume_seal', $$counter text DEFAULT 'video_views'::text$$, 'void', 'v', false),
@@ -52,6 +61,20 @@ INSERT INTO contract VALUES
     ('topk.between', $$since timestamp with time zone, until timestamp with time zone, k integer DEFAULT 10, counter text DEFAULT 'video_views'::text$$, 'TABLE(rank bigint, video_id text, views bigint)', 's', false),
     ('topk.explain', $$span text, k integer DEFAULT 10, at timestamp with time zone DEFAULT NULL::timestamp with time zone, counter text DEFAULT 'video_views'::text$$,
         'TABLE(list text, estimated_rows bigint, rows_read bigint, lookups bigint, last_views bigint, ended text)', 's', false),
+    ('topk.set_retention', 'counter text, hours interval DEFAULT NULL::interval, days interval DEFAULT NULL::interval, hour_lists interval DEFAULT NULL::interval, late interval DEFAULT NULL::interval', 'void', 'v', false),
+    ('topk.expire', $$IN counter text DEFAULT 'video_views'::text$$, NULL, 'v', false),
+    ('topk.expire_step', $$counter text, lock_timeout interval DEFAULT '00:00:00.1'::interval$$, 'bigint', 'v', false),
+    ('topk.advance_expiry', 'counter text', 'boolean', 'v', false),
+    ('topk.delete_expired', 'counter text', 'bigint', 'v', false),
+    ('topk.drop_expired_hours', 'counter text, lock_timeout interval', 'boolean', 'v', false),
+    ('topk.refresh', $$IN counter text DEFAULT 'video_views'::text$$, NULL, 'v', false),
+    ('topk.refresh_step', 'counter text, open_before timestamp with time zone DEFAULT NULL::timestamp with time zone', 'integer', 'v', false),
+    ('topk.refresh_due', 'counter text, open_before timestamp with time zone', 'TABLE(span text, at timestamp with time zone)', 's', false),
+    ('topk.refresh_list', 'counter text, span text, at timestamp with time zone', 'boolean', 'v', false),
+    ('topk.maintain', $$IN counter text DEFAULT 'video_views'::text$$, NULL, 'v', false),
+    ('topk.maintain_step', 'counter text, part text, since timestamp with time zone DEFAULT NULL::timestamp with time zone', 'boolean', 'v', false),
+    ('topk.prepare_step', 'counter text', 'integer', 'v', false),
+    ('topk.set_prepared_spans', 'counter text, spans text[]', 'void', 'v', false),
     ('topk.index_check', 'index regclass', 'void', 'v', true),
     ('topk.index_refill', 'index regclass', 'bigint', 'v', true),
     ('topk.index_stats', 'index regclass, OUT k integer, OUT groups bigint, OUT paged_groups bigint, OUT candidates bigint, OUT thresholds bigint, OUT histories bigint, OUT pages bigint, OUT bucket_pages bigint, OUT group_pages bigint, OUT directory_pages bigint, OUT free_pages bigint, OUT bytes bigint', 'record', 's', true),
@@ -72,7 +95,7 @@ SELECT is(p.proparallel = 'u', p.provolatile = 'v', p.proname || ' states its pa
     FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e' JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'topk';
 SELECT is(p.proconfig, ARRAY['search_path=pg_catalog, pg_temp'], p.proname || ' pins search_path')
     FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e' JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'topk'
-    WHERE p.prolang = (SELECT oid FROM pg_language WHERE lanname = 'c') AND p.proname NOT IN ('version', 'delta_rows', 'index_handler')
+    WHERE p.prolang = (SELECT oid FROM pg_language WHERE lanname = 'c') AND p.proname NOT IN ('version', 'delta_rows', 'add_views', 'index_handler')
         AND NOT EXISTS (SELECT FROM pg_amproc WHERE amproc = p.oid);  -- called once a row; they name nothing
 
 -- A comment on every object. (An array type and the row type of a table or view have none of their own.)
@@ -116,7 +139,9 @@ INSERT INTO attempt (what, statement) VALUES
     ('flush', $$SELECT topk.flush('pgtap', 't', '\x01', NULL, NULL, ARRAY[ROW(0, 1, 0, 1, 0, 0, 0, NULL, 1, 0, 0, 0)::topk.flush_progress])$$),
     ('reset', $$SELECT topk.reset_progress('pgtap', 't', 0, 0, 'x')$$), ('grant', $$SELECT topk.grant_access('pgtap_topk_none', 'read', 'pgtap')$$),
     ('audit', $$SELECT * FROM topk.audit('pgtap')$$), ('correct', $$SELECT topk.correct('pgtap', '2020-01-01 00:00Z', 'a', 1, 'x')$$),
-    ('seal', $$CALL topk.seal('pgtap')$$), ('hold', $$SELECT topk.hold_seal('pgtap')$$), ('resume', $$SELECT topk.resume_seal('pgtap')$$),
+    ('retain', $$SELECT topk.set_retention('pgtap', late => '40 days')$$), ('expire', $$SELECT topk.expire_step('pgtap')$$), ('refresh', $$SELECT topk.refresh_step('pgtap')$$),
+    ('seal', $$CALL topk.seal('pgtap')$$), ('roll up', $$CALL topk.roll_up('pgtap')$$), ('hold', $$SELECT topk.hold_seal('pgtap')$$), ('resume', $$SELECT topk.resume_seal('pgtap')$$),
+    ('prepare', $$SELECT topk.prepare_step('pgtap')$$), ('prepared spans', $$SELECT topk.set_prepared_spans('pgtap', '{24 hours}')$$),
     ('drop', $$SELECT topk.drop_counter('pgtap')$$), ('write', $$INSERT INTO pgtap_topk.pgtap_late VALUES ('day', now(), 'a', 1)$$);
 GRANT SELECT ON attempt TO PUBLIC;
 SET LOCAL ROLE pgtap_topk_read;
@@ -127,7 +152,7 @@ SELECT CASE WHEN what IN ('hours', 'claim', 'flush') THEN lives_ok(statement, ''
 SELECT is((SELECT count(*) FROM topk.kafka_progress), 0::bigint, '''ingest'' sees no offsets of others');
 RESET ROLE;
 SET LOCAL ROLE pgtap_topk_admin;
-SELECT CASE WHEN what IN ('status', 'hours', 'reset', 'grant', 'audit', 'correct', 'seal', 'hold', 'resume') THEN lives_ok(statement, '''admin'' may ' || what) ELSE throws_ok(statement, '42501', NULL, '''admin'' may not ' || what) END FROM attempt ORDER BY number;
+SELECT CASE WHEN what IN ('status', 'hours', 'reset', 'grant', 'audit', 'correct', 'retain', 'expire', 'refresh', 'seal', 'roll up', 'hold', 'resume', 'prepare', 'prepared spans') THEN lives_ok(statement, '''admin'' may ' || what) ELSE throws_ok(statement, '42501', NULL, '''admin'' may not ' || what) END FROM attempt ORDER BY number;
 SELECT topk.revoke_access('pgtap_topk_none', 'read', 'pgtap');
 RESET ROLE;
 SET LOCAL ROLE pgtap_topk_none;

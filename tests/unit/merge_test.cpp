@@ -1,9 +1,11 @@
 // The extension's merge of sorted lists against sums by brute force: millions of small cases, among them ties, lists without a common
-// video, opposite orders, empty lists, and lists that end at a threshold. The seed is fixed; MERGE_CASES=… sets how many.
+// video, opposite orders, empty lists, lists that end at a threshold, and lists of which only the rest beyond some id counts.
+// The seed is fixed; MERGE_CASES=… sets how many.
 #include "../../extension/src/merge.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <deque>
 #include <map>
@@ -41,6 +43,10 @@ struct List {
     std::size_t readable = 0;  // the others rank at or below the threshold
     bool is_cut = false;
     Row threshold;
+    std::string beyond = {};  // only rows of later ids count, if is_rest
+    bool is_rest = false;
+
+    bool counts(const std::string& id) const { return !is_rest || id > beyond; }
 };
 
 /// Lists in memory, which see to it that nothing is read or looked up twice.
@@ -49,6 +55,13 @@ class Lists {
     explicit Lists(const std::vector<List>& lists) : lists_(lists), read_(lists.size()), known_(lists.size()) {}
 
     ListState next(std::size_t list, ListRow* row) {
+        const auto next = [&](ListRow* read) { return next_row(list, read); };
+        const ListState state = lists_[list].is_rest ? next_beyond(lists_[list].beyond, row, next) : next(row);
+        if (state == ListState::kOpen) known_[list].emplace(row->id);
+        return state;
+    }
+
+    ListState next_row(std::size_t list, ListRow* row) {
         const List& from = lists_[list];
         if (read_[list] == from.readable) {
             EXPECT_TRUE(ended_.insert(list).second) << "read on after its end";
@@ -57,7 +70,6 @@ class Lists {
             return ListState::kCut;
         }
         const Row& next = from.rows[read_[list]++];
-        known_[list].insert(next.id);
         lent_ = std::make_unique<std::string>(next.id);  // gone at the next call
         *row = {next.value, *lent_};
         return ListState::kOpen;
@@ -72,7 +84,7 @@ class Lists {
             EXPECT_TRUE(known_[list].insert(id).second) << "looked up what was known";
             values[i] = 0;
             for (const Row& row : lists_[list].rows) {
-                if (row.id == id) values[i] = row.value;
+                if (row.id == id && lists_[list].counts(id)) values[i] = row.value;
             }
             ++lookups;
         }
@@ -136,9 +148,10 @@ void cut(List& list, Random& random) {
     if (below(random, 4) == 0) list.threshold = {INT64_MAX, ""};
 }
 
-/// What is known of the rest of a list that was read to its threshold.
+/// What is known of the rest of a list that was read to its threshold: the last row that counts, or the threshold if that ranks below.
 Row lowest(const List& list) {
-    if (list.readable > 0 && !above(list.rows[list.readable - 1], list.threshold)) return list.rows[list.readable - 1];
+    for (std::size_t i = list.readable; i > 0; --i)
+        if (list.counts(list.rows[i - 1].id)) return above(list.rows[i - 1], list.threshold) ? list.threshold : list.rows[i - 1];
     return list.threshold;
 }
 
@@ -158,6 +171,8 @@ std::vector<List> make_lists(Random& random, std::size_t most_lists, std::size_t
         std::sort(list.rows.begin(), list.rows.end(), above);
         list.readable = list.rows.size();
         if (below(random, 5) == 0) cut(list, random);
+        list.is_rest = below(random, 6) == 0;
+        list.beyond = id_of(below(random, videos + 1));
     }
     return lists;
 }
@@ -169,6 +184,7 @@ std::vector<Sum> by_brute_force(const std::vector<List>& lists, bool only_read) 
     std::set<std::string> read;
     for (const List& list : lists) {
         for (std::size_t i = 0; i < list.rows.size(); ++i) {
+            if (!list.counts(list.rows[i].id)) continue;
             sums[list.rows[i].id] += list.rows[i].value;
             if (i < list.readable) read.insert(list.rows[i].id);
         }
@@ -212,7 +228,9 @@ void check(const std::vector<List>& lists, std::size_t k, std::size_t step, std:
         read += head.rows_read;
         looked_up += head.lookups;
     }
-    for (const List& list : lists) rows += list.readable;
+    for (const List& list : lists)
+        rows += static_cast<std::uint64_t>(std::count_if(list.rows.begin(), list.rows.begin() + static_cast<std::ptrdiff_t>(list.readable),
+                                                         [&](const Row& row) { return list.counts(row.id); }));
     ASSERT_EQ(merge.touched(), read + looked_up);
     ASSERT_EQ(looked_up, source.lookups);
     if (end == MergeEnd::kBudget) {
@@ -245,7 +263,7 @@ void check(const std::vector<List>& lists, std::size_t k, std::size_t step, std:
 std::string text_of(const std::vector<List>& lists) {
     std::string text;
     for (const List& list : lists) {
-        text += "\n";
+        text += list.is_rest ? "\nbeyond '" + list.beyond + "': " : "\n";
         for (std::size_t i = 0; i < list.rows.size(); ++i) {
             text += (i == list.readable ? "| " : "") + std::to_string(list.rows[i].value) + "'" + list.rows[i].id + "' ";
         }

@@ -15,7 +15,7 @@ struct ScanState {
     ScanDirection direction;
     std::size_t expected;  // 0 if nobody told
     bool done;
-    IndexTuple empty;      // null until an index-only scan asks for it
+    IndexTuple empty;  // null until an index-only scan asks for it
 };
 
 ScanState* state_of(IndexScanDesc scan) {

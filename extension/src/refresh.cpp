@@ -1,0 +1,334 @@
+// topk.refresh_due and topk.refresh_list, the two parts of topk.refresh_step: which windows need a list, and making one.
+// A list, its revision and whether its window is sealed are read in one snapshot; so a list that says it is final is. What is corrected
+// meanwhile raises the revision, and the list is made again. Windows are sealed in the order of their ends and their final lists are made
+// in that order: what is due lies behind the last final list of its span, but for corrections. Rows of topk.* are read and written as the
+// extension's owner, the list as the counter's owner.
+// Locks: the registry row (shared), against topk.drop_counter; then the counter's lists, so that no older list replaces a newer one.
+#include "arguments.h"
+#include "counter.h"
+#include "counter_lock.h"
+#include "hours.h"
+#include "retention.h"
+
+namespace topk {
+
+namespace {
+
+constexpr std::int64_t kMostOfAKind = 64;
+constexpr std::int32_t kLongestList = 1000;
+
+// What is before hours_from or days_from has lost its rows, or its list is not kept any more.
+Statement frontiers_statement = {"SELECT c.sealed_through, greatest(c.hours_expired_through, " TOPK_KEPT_FROM(
+    "hour_list_retention") "), c.days_expired_through FROM topk.counter_data c WHERE c.name = $1 AND c.hour_table = $2"};
+
+#define TOPK_LAST_FINAL(span)                                                                                     \
+    "coalesce((SELECT f.window_start FROM topk.leaderboard_window_data f WHERE f.counter = $1 AND f.span = " span \
+    " AND f.sealed ORDER BY f.window_start DESC LIMIT 1), '-infinity')"
+
+// True of an open window w, until `ends`, whose list is too old, or missing.
+#define TOPK_IS_OLD(open_before, ends)                                                                                     \
+    "(w.refreshed_at < coalesce(" open_before ", clock_timestamp() - greatest(interval '10 s', (clock_timestamp() - " ends \
+    ") / 10))) IS NOT FALSE"
+
+Statement final_hours_statement = {
+    "SELECT h.hour_start FROM topk.hour_map h WHERE h.counter = $1 AND h.hour_start >= $2 AND h.hour_start > " TOPK_LAST_FINAL(
+        "'hour'") " AND h.hour_end <= $3 ORDER BY h.hour_start LIMIT $4"};
+
+Statement open_hours_statement = {
+    "SELECT h.hour_start FROM topk.hour_map h LEFT JOIN topk.leaderboard_window_data w"
+    "  ON w.counter = h.counter AND w.span = 'hour' AND w.window_start = h.hour_start"
+    " WHERE h.counter = $1 AND h.hour_start > " TOPK_LAST_FINAL(
+        "'hour'") " AND h.hour_end > $2 AND h.hour_start <= clock_timestamp() AND " TOPK_IS_OLD("$3", "h.hour_end")
+    " ORDER BY w.refreshed_at NULLS FIRST LIMIT $4"};
+
+// The days or months without a final list, each with an instant that is surely in it: the start of an hour in the map. $3: those that have
+// late additions, perhaps nothing else.
+Statement windows_statement = {"WITH last AS MATERIALIZED (SELECT " TOPK_LAST_FINAL(
+    "$2") " AS start),"
+          " part AS (SELECT CASE $2 WHEN 'day' THEN h.day_start ELSE h.month_start END AS start, h.hour_start AS inside"
+          "  FROM topk.hour_map h WHERE h.counter = $1 AND h.hour_start > (SELECT start FROM last)"
+          "  UNION ALL SELECT late, late FROM unnest($3) late)"
+          " SELECT p.inside, w.refreshed_at FROM (SELECT start, max(inside) AS inside FROM part WHERE start > (SELECT start FROM last)"
+          "  GROUP BY start) p"
+          " LEFT JOIN topk.leaderboard_window_data w ON w.counter = $1 AND w.span = $2 AND w.window_start = p.start ORDER BY p.start"};
+
+Statement all_time_statement = {
+    "SELECT FROM (VALUES ($1)) c (name) LEFT JOIN topk.leaderboard_window_data w"
+    "  ON w.counter = c.name AND w.span = 'all_time' WHERE " TOPK_IS_OLD("$2", "clock_timestamp()")};
+
+// Final lists of windows that were corrected since, and windows behind the last final list that were empty until a correction.
+Statement stale_statement = {
+    "SELECT r.span, coalesce((SELECT max(h.hour_start) FROM topk.hour_map h WHERE h.counter = r.counter AND h.hour_start >= r.window_start"
+    "   AND h.hour_start < r.window_start + interval '33 days'"
+    "   AND r.window_start = CASE r.span WHEN 'hour' THEN h.hour_start WHEN 'day' THEN h.day_start ELSE h.month_start END),"
+    "  r.window_start)"
+    " FROM topk.window_revision_data r LEFT JOIN topk.leaderboard_window_data w"
+    "  ON w.counter = r.counter AND w.span = r.span AND w.window_start = r.window_start"
+    " WHERE r.counter = $1 AND w.revision IS DISTINCT FROM r.revision"
+    "  AND (w.sealed OR w.sealed IS NULL AND r.window_start <= " TOPK_LAST_FINAL(
+        "r.span") ") AND r.window_start >= CASE r.span WHEN 'hour' THEN $2 WHEN 'day' THEN $3 ELSE '-infinity' END"
+    " ORDER BY r.window_start, r.span LIMIT $4"};
+
+// Also by the table: the counter may have been dropped and made again, by somebody else, since it was looked up.
+Statement hold_statement = {"SELECT FROM topk.counter_data WHERE name = $1 AND hour_table = $2 FOR KEY SHARE"};
+
+Statement window_statement = {
+    "SELECT coalesce(r.revision, 0), w.sealed AND w.revision = coalesce(r.revision, 0)"
+    " FROM (VALUES ($1, $2, $3)) k (counter, span, window_start)"
+    " LEFT JOIN topk.window_revision_data r ON r.counter = k.counter AND r.span = k.span AND r.window_start = k.window_start"
+    " LEFT JOIN topk.leaderboard_window_data w ON w.counter = k.counter AND w.span = k.span AND w.window_start = k.window_start"};
+
+Statement list_statement = {"SELECT video_id, views FROM topk.top($1, $2, $3, $4) ORDER BY rank"};
+
+// Ranks that stay as they are are not written.
+Statement store_statement = {
+    "WITH list AS MATERIALIZED (SELECT n.rank, n.video_id COLLATE \"C\" AS video_id, n.views"
+    "  FROM unnest($4, $5) WITH ORDINALITY n (video_id, views, rank)),"
+    " shorter AS (DELETE FROM topk.leaderboard_data WHERE counter = $1 AND span = $2 AND window_start = $3 AND rank > cardinality($4)),"
+    " changed AS (INSERT INTO topk.leaderboard_data (counter, span, window_start, rank, video_id, views)"
+    "  SELECT $1, $2, $3, l.rank, l.video_id, l.views FROM list l LEFT JOIN topk.leaderboard_data o"
+    "   ON o.counter = $1 AND o.span = $2 AND o.window_start = $3 AND o.rank = l.rank"
+    "  WHERE o.rank IS NULL OR o.video_id <> l.video_id OR o.views <> l.views"
+    "  ON CONFLICT (counter, span, window_start, rank) DO UPDATE SET video_id = EXCLUDED.video_id, views = EXCLUDED.views)"
+    " INSERT INTO topk.leaderboard_window_data (counter, span, window_start, length, sealed, revision, refreshed_at)"
+    " VALUES ($1, $2, $3, cardinality($4), $6, $7, $8)"
+    " ON CONFLICT (counter, span, window_start) DO UPDATE SET length = EXCLUDED.length, sealed = EXCLUDED.sealed,"
+    "  revision = EXCLUDED.revision, refreshed_at = EXCLUDED.refreshed_at"};
+
+struct Frontiers {
+    TimestampTz sealed_through;
+    TimestampTz hours_from;
+    TimestampTz days_from;
+};
+
+/// Requires: the extension owner's rights.
+Frontiers read_frontiers(const Counter& counter, Snapshot snapshot) {
+    if (run(frontiers_statement, {text_value(counter.name), oid_value(counter.hour_table)}, snapshot) == 0)
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("counter \"%s\" was dropped", counter.name)));
+    const auto at = [](int column) { return DatumGetTimestampTz(cell(0, column).value); };
+    return {at(1), at(2), at(3)};
+}
+
+/// Policies that hide rows from their owner would leave them out of lists that everybody reads.
+void refuse_forced_policies(const Counter& counter) {
+    if (has_policies(counter, counter.owner))
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("row-level security is forced on the owner of counter \"%s\"", counter.name),
+                        errdetail("Lists are made with the owner's rights; the policies would leave rows out."),
+                        errhint("Use ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.")));
+}
+
+/// The windows of topk.refresh_due, in their order.
+class DueWindows {
+  public:
+    DueWindows(const Counter& counter, Argument open_before, const ReturnSetInfo* result)
+        : counter_(counter), open_before_(open_before), result_(result) {}
+
+    void find();
+
+  private:
+    void put(const char* span, Datum at);
+    std::uint64_t put_hours(Statement& statement, TimestampTz bound, Argument further);
+    void put_stale();
+    void put_windows(const char* span, Span kind, Argument late);
+
+    const Counter& counter_;
+    const Argument open_before_;
+    const ReturnSetInfo* result_;
+    Frontiers frontiers_;
+    std::int64_t count_ = 0;
+};
+
+void DueWindows::put(const char* span, Datum at) {
+    Datum values[2] = {CStringGetTextDatum(span), at};
+    bool nulls[2] = {};
+    tuplestore_putvalues(result_->setResult, result_->setDesc, values, nulls);
+    ++count_;
+}
+
+std::uint64_t DueWindows::put_hours(Statement& statement, TimestampTz bound, Argument further) {
+    const std::uint64_t found =
+        run(statement, {text_value(counter_.name), time_value(bound), further, int8_value(kMostOfAKind)}, Snapshot::kCaller);
+    for (std::uint64_t row = 0; row < found; ++row) put("hour", cell(row, 1).value);
+    return found;
+}
+
+void DueWindows::put_stale() {
+    const std::uint64_t found =
+        run(stale_statement,
+            {text_value(counter_.name), time_value(frontiers_.hours_from), time_value(frontiers_.days_from), int8_value(kMostOfAKind)},
+            Snapshot::kCaller);
+    for (std::uint64_t row = 0; row < found; ++row) put(text_cell(row, 1), cell(row, 2).value);
+}
+
+bool is_older(Cell refreshed_at, Argument open_before, TimestampTz end) {
+    if (refreshed_at.is_null) return true;
+    const TimestampTz now = GetCurrentTimestamp();
+    const TimestampTz limit =
+        open_before.is_null ? now - std::max(10 * USECS_PER_SEC, (now - end) / 10) : DatumGetTimestampTz(open_before.value);
+    return DatumGetTimestampTz(refreshed_at.value) < limit;
+}
+
+/// Sealed windows, then open ones.
+void DueWindows::put_windows(const char* span, Span kind, Argument late) {
+    const std::uint64_t found = run(windows_statement, {text_value(counter_.name), text_value(span), late}, Snapshot::kCaller);
+    SPITupleTable* rows = SPI_tuptable;
+    const auto value = [rows](std::uint64_t row, int column) {
+        Cell result;
+        result.value = SPI_getbinval(rows->vals[row], rows->tupdesc, column, &result.is_null);
+        return result;
+    };
+    std::uint64_t row = 0;
+    for (; row < found && count_ < kMostOfAKind; ++row) {
+        CHECK_FOR_INTERRUPTS();
+        const Datum inside = value(row, 1).value;
+        const Window window = window_at(counter_, kind, DatumGetTimestampTz(inside), Snapshot::kCaller);
+        if (kind == Span::kDay && window.label < frontiers_.days_from) continue;
+        const bool is_due = window.end <= frontiers_.sealed_through ||
+                            (window.start <= GetCurrentTimestamp() && is_older(value(row, 2), open_before_, window.end));
+        if (is_due) put(span, inside);
+    }
+}
+
+/// The days or months that have late additions, an array. They are few, and their rows are many: each look goes to the next window.
+Argument late_windows(const Counter& counter, const char* span) {
+    as_user(counter.owner, [&] {
+        const char* table = table_name(counter, counter.late_table);
+        run_once(psprintf("WITH RECURSIVE late (start) AS ((SELECT window_start FROM %s WHERE span = $1 ORDER BY window_start LIMIT 1)"
+                          " UNION ALL SELECT (SELECT window_start FROM %s WHERE span = $1 AND window_start > l.start ORDER BY window_start"
+                          "  LIMIT 1) FROM late l WHERE l.start IS NOT NULL)"
+                          " SELECT coalesce(array_agg(start), '{}') FROM late WHERE start IS NOT NULL",
+                          table, table),
+                 {text_value(span)}, Snapshot::kCaller);
+    });
+    return {TIMESTAMPTZARRAYOID, cell(0, 1).value};
+}
+
+void DueWindows::find() {
+    const Argument late_days = late_windows(counter_, "day");
+    const Argument late_months = late_windows(counter_, "month");
+    as_user(extension_owner(), [&] {
+        frontiers_ = read_frontiers(counter_, Snapshot::kCaller);
+        if (put_hours(final_hours_statement, frontiers_.hours_from, time_value(frontiers_.sealed_through)) == kMostOfAKind) return;
+        put_stale();
+        put_windows("day", Span::kDay, late_days);
+        put_windows("month", Span::kMonth, late_months);
+        if (run(all_time_statement, {text_value(counter_.name), open_before_}, Snapshot::kCaller) > 0)
+            put("all_time", TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
+        put_hours(open_hours_statement, frontiers_.sealed_through, open_before_);
+    });
+}
+
+/// A window as one snapshot shows it, with its list.
+struct Listed {
+    TimestampTz start;
+    bool sealed;
+    std::int32_t revision;
+    Argument ids;
+    Argument views;
+};
+
+Argument array_of(Oid array, Oid element, std::span<Datum> values) {
+    const bool is_text = element == TEXTOID;
+    return {array, PointerGetDatum(construct_array(values.data(), static_cast<int>(values.size()), element, is_text ? -1 : 8,
+                                                   is_text ? false : FLOAT8PASSBYVAL, is_text ? TYPALIGN_INT : TYPALIGN_DOUBLE))};
+}
+
+/// Requires: the counter's owner's rights.
+void read_list(const Counter& counter, const char* span, TimestampTz at, Listed* listed) {
+    const std::uint64_t length =
+        run(list_statement, {text_value(span), int4_value(kLongestList), time_value(at), text_value(counter.name)}, Snapshot::kCaller);
+    Datum values[2][kLongestList];
+    for (std::uint64_t row = 0; row < length; ++row) {
+        values[0][row] = cell(row, 1).value;
+        values[1][row] = cell(row, 2).value;
+    }
+    listed->ids = array_of(TEXTARRAYOID, TEXTOID, {values[0], length});
+    listed->views = array_of(INT8ARRAYOID, INT8OID, {values[1], length});
+}
+
+/// All in the active snapshot. False if the window's list is final already, or its rows expired.
+bool read_window(const Counter& counter, const char* span, TimestampTz at, Listed* listed) {
+    const auto is = [span](const char* name) { return strcmp(span, name) == 0; };
+    Window window = {DT_NOBEGIN, DT_NOBEGIN, DT_NOEND};
+    if (!is("all_time"))
+        window = window_at(counter, is("hour") ? Span::kHour : is("day") ? Span::kDay : Span::kMonth, at, Snapshot::kCaller);
+    Frontiers frontiers;
+    bool is_final = false;
+    as_user(extension_owner(), [&] {
+        frontiers = read_frontiers(counter, Snapshot::kCaller);
+        run(window_statement, {text_value(counter.name), text_value(span), time_value(window.label)}, Snapshot::kCaller);
+        listed->revision = DatumGetInt32(cell(0, 1).value);
+        is_final = !cell(0, 2).is_null && DatumGetBool(cell(0, 2).value);
+    });
+    if (is_final || (is("hour") && window.label < frontiers.hours_from) || (is("day") && window.label < frontiers.days_from)) return false;
+    listed->start = window.label;
+    listed->sealed = window.end <= frontiers.sealed_through;
+    as_user(counter.owner, [&] { read_list(counter, span, at, listed); });
+    return true;
+}
+
+/// Makes one list. False as read_window.
+bool refresh_list(const Counter& counter, const char* span, TimestampTz at) {
+    as_user(extension_owner(), [&] {
+        if (run(hold_statement, {text_value(counter.name), oid_value(counter.hour_table)}, Snapshot::kFresh) == 0)
+            ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("counter \"%s\" was dropped", counter.name)));
+    });
+    lock_counter(counter.hour_table, LockPurpose::kLists, ExclusiveLock);
+    // Before the snapshot: what was committed by then is in it.
+    const TimestampTz refreshed_at = GetCurrentTimestamp();
+    Listed listed = {};
+    PushActiveSnapshot(GetTransactionSnapshot());
+    const bool found = read_window(counter, span, at, &listed);
+    PopActiveSnapshot();
+    if (!found) return false;
+    as_user(extension_owner(), [&] {
+        run(store_statement,
+            {text_value(counter.name), text_value(span), time_value(listed.start), listed.ids, listed.views,
+             Argument{BOOLOID, BoolGetDatum(listed.sealed)}, int4_value(listed.revision), time_value(refreshed_at)},
+            Snapshot::kFresh);
+    });
+    return true;
+}
+
+const char* span_argument(FunctionCallInfo fcinfo, int index) {
+    const char* span = text_argument(fcinfo, index, "span");
+    for (const char* known : {"hour", "day", "month", "all_time"})
+        if (strcmp(span, known) == 0) return span;
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("span \"%s\" is unknown", span),
+                    errhint("Use hour, day, month or all_time.")));
+    pg_unreachable();
+}
+
+}  // namespace
+
+TOPK_SQL_FUNCTION(topk_refresh_due) {
+    const char* name = text_argument(fcinfo, 0, "counter");
+    const Argument open_before = {TIMESTAMPTZOID, PG_ARGISNULL(1) ? 0 : PG_GETARG_DATUM(1), PG_ARGISNULL(1)};
+    InitMaterializedSRF(fcinfo, 0);
+    const auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+    with_spi([&] {
+        const Counter counter = find_counter(name, Snapshot::kCaller);
+        require_access(counter, {"admin"}, Snapshot::kCaller);
+        refuse_forced_policies(counter);
+        DueWindows(counter, open_before, result).find();
+    });
+    return 0;
+}
+
+TOPK_SQL_FUNCTION(topk_refresh_list) {
+    require_read_committed("topk.refresh");
+    const char* name = text_argument(fcinfo, 0, "counter");
+    const char* span = span_argument(fcinfo, 1);
+    const TimestampTz at = instant_argument(fcinfo, 2, "at");
+    bool made = false;
+    with_spi([&] {
+        const Counter counter = find_counter(name, Snapshot::kFresh);
+        require_access(counter, {"admin"}, Snapshot::kFresh);
+        refuse_forced_policies(counter);
+        made = refresh_list(counter, span, at);
+    });
+    PG_RETURN_BOOL(made);
+}
+
+}  // namespace topk

@@ -1,0 +1,130 @@
+-- Prepared sums of the sealed part of trailing spans: lists that are merged from them equal sums of all rows, and they are used only where
+-- they hold. All in one transaction, so that the running hour stays the same.
+SET timezone = 'UTC'; SET datestyle = 'ISO'; SET client_min_messages = warning;
+CREATE ROLE regress_topk_policed;
+BEGIN;
+SELECT topk.create_counter('prep');
+SELECT partition FROM topk.claim('prep', 'events', 'cluster', 'group', 'member', 1, '{0}', '{0}', '{100}');
+CREATE FUNCTION hour(n int) RETURNS timestamptz LANGUAGE sql STABLE AS $$ SELECT date_trunc('hour', now()) + n * interval '1 hour' $$;
+-- The hours from 30 before this one to the next, those near this one with many videos; the two before this one are open.
+SELECT topk.flush('prep', 'events', (SELECT t.deltas(VARIADIC array_agg(t.hour(hour(n), t.entry('first', 1)) ORDER BY n)) FROM generate_series(-30, 1) n), NULL, NULL, ARRAY[t.advance(0, 1, 0, 10, hour(-1) - interval '30 min')]);
+SELECT topk.seal_step('prep') = hour(-2) AS sealed;
+INSERT INTO prep_hour SELECT hour(n), 'v' || lpad(v::text, 4, '0'), 1 + 100000 / (v + (v * 7 + (n + 60) * 3) % 50) FROM unnest('{-30,-26,-9,-8,-7,-6,-5,-4,-3,-2,-1,0,1}'::int[]) n, generate_series(1, 2200) v ORDER BY 1, 2;
+-- Not among the greatest of the sealed hours, but with what came since.
+INSERT INTO prep_hour VALUES (hour(0), 'rising', 100000), (hour(-3), 'rising', 3), (hour(-6), 'rising', 5);
+
+CREATE FUNCTION differences(span text, k int, at timestamptz) RETURNS bigint LANGUAGE sql STABLE AS $$
+    SELECT count(*) FROM topk(span, k, at, 'prep') l FULL JOIN (SELECT row_number() OVER (ORDER BY sum(views) DESC, video_id) AS rank, video_id, sum(views)::bigint AS views
+        FROM prep_hour WHERE window_start <= at AND window_start > at - span::interval GROUP BY video_id ORDER BY 1 LIMIT k) v USING (rank, video_id, views) WHERE l IS NULL OR v IS NULL $$;
+CREATE FUNCTION wrong() RETURNS TABLE (span text, k int, at int, differences bigint) LANGUAGE sql STABLE AS $$
+    SELECT * FROM (SELECT span, k, n, differences(span, k, hour(n)) AS differences FROM unnest('{8 hours,7 days,5 hours}'::text[]) span, unnest('{1000}'::int[]) k, generate_series(-1, 1) n OFFSET 0) d WHERE d.differences > 0 $$;
+-- The lists, without what depends on the clock: how many of which kind.
+CREATE FUNCTION lists(span text, n int DEFAULT 0) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT string_agg(format('%s × %s', count, kind), ', ' ORDER BY kind DESC) FROM (SELECT substring(list, '^[a-z ]+[a-z]') AS kind, count(*) FROM topk.explain(span, 100, hour(n), 'prep') WHERE list <> 'all' GROUP BY 1) l $$;
+CREATE FUNCTION ended(span text, k int) RETURNS text LANGUAGE sql STABLE AS $$ SELECT ended FROM topk.explain(span, k, hour(0), 'prep') WHERE list = 'all' $$;
+
+SELECT lists('8 hours'), ended('8 hours', 100);
+SELECT * FROM wrong();
+SELECT prepared_spans FROM topk.counter_data WHERE name = 'prep';
+SELECT topk.set_prepared_spans('prep', '{8 hours,7 days}');
+SELECT topk.prepare_step('prep');
+SELECT topk.prepare_step('prep') AS again;
+SELECT until = hour(-2) AS sealed, hour(0) - since AS reach, complete, corrections, cardinality(video_ids) FROM topk.prepared_sum_data WHERE counter = 'prep' ORDER BY since;
+SELECT lists('8 hours') AS now, lists('8 hours', 1) AS next, lists('7 days') AS week, lists('5 hours') AS other, lists('8 hours', -1) AS before;
+SELECT k, ended('8 hours', k), ended('7 days', k) FROM unnest('{10,1000}'::int[]) k;
+SELECT rank, views FROM topk('8 hours', 1000, hour(0), 'prep') WHERE video_id = 'rising';
+SELECT * FROM wrong();
+SELECT count(*) AS differences FROM topk.between(hour(-7), hour(-1), 500, 'prep') l FULL JOIN topk('6 hours', 500, hour(-2), 'prep') r USING (rank, video_id, views) WHERE l IS NULL OR r IS NULL;
+-- Added up, they are not used.
+SAVEPOINT s;
+DROP INDEX prep_hour_window_start_views_video_id_idx;
+SELECT ended('8 hours', 100);
+SELECT * FROM wrong();
+ROLLBACK TO s;
+
+-- A correction: they do not hold for who sees it; what is prepared again does.
+SAVEPOINT s;
+SELECT topk.correct('prep', hour(-5), 'v0700', 1000000, 'r') > 0 AS corrected;
+SELECT lists('8 hours') NOT LIKE '%prepared%' AS left_out, video_id FROM topk('8 hours', 1, hour(0), 'prep');
+SELECT * FROM wrong();
+SELECT topk.prepare_step('prep');
+SELECT lists('8 hours'), corrections, video_id FROM topk('8 hours', 1, hour(0), 'prep'), (SELECT DISTINCT corrections FROM topk.prepared_sum_data WHERE counter = 'prep') c;
+SELECT * FROM wrong();
+ROLLBACK TO s;
+SELECT lists('8 hours'), video_id FROM topk('8 hours', 1, hour(0), 'prep');
+-- One of an open hour, or of one before the span, does not matter.
+SELECT topk.correct('prep', hour(-1), 'v0700', 5, 'r') > 0, topk.correct('prep', hour(-8), 'v0700', 5, 'r') > 0;
+SELECT lists('8 hours'), lists('7 days') NOT LIKE '%prepared%' AS week_left_out;
+SELECT * FROM wrong();
+
+-- The seal moves on: what was prepared stays of use, until it is prepared anew.
+SELECT topk.flush('prep', 'events', t.deltas(), NULL, NULL, ARRAY[t.advance(0, 1, 10, 11, hour(-1) + interval '30 min')]) = hour(-2) AS frontier;
+SELECT topk.seal_step('prep') = hour(-1) AS sealed;
+SELECT lists('8 hours');
+SELECT topk.prepare_step('prep');
+SELECT lists('8 hours'), count(*) FROM topk.prepared_sum_data WHERE counter = 'prep';
+SELECT * FROM wrong();
+-- Prepared from roll-ups, too: of days that are whole; a video that was not among the greatest is looked up there.
+SAVEPOINT s;
+INSERT INTO topk.roll_up_marker SELECT 'prep', 'day', date_trunc('day', now()) - interval '1 hour', 'v1000' ON CONFLICT (counter, span) DO UPDATE SET window_start = excluded.window_start, video_id = excluded.video_id;
+INSERT INTO prep_day_rollup SELECT m.day_start, h.video_id, sum(h.views) FROM prep_hour h JOIN topk.hour_map m ON m.counter = 'prep' AND m.hour_start = h.window_start JOIN topk.roll_up_marker r ON r.counter = 'prep' AND r.span = 'day'
+    WHERE (h.window_start, h.video_id) <= (r.window_start, r.video_id) GROUP BY 1, 2;
+SELECT * FROM wrong();
+DELETE FROM topk.prepared_sum_data WHERE counter = 'prep';
+SELECT * FROM wrong();
+SELECT topk.prepare_step('prep');
+SELECT * FROM wrong();
+ROLLBACK TO s;
+
+-- Policies: the sums are of all rows, so they are not for who may not see all. An admin under policies prepares of all rows.
+SELECT topk.grant_access('regress_topk_policed', p, 'prep') FROM unnest('{read,admin}'::text[]) p;
+ALTER TABLE prep_hour ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON prep_hour USING (video_id <> 'v0001');
+GRANT USAGE ON SCHEMA public TO regress_topk_policed;
+SET LOCAL ROLE regress_topk_policed;
+SELECT ended('8 hours', 10);
+SELECT * FROM wrong();
+SELECT topk.correct('prep', hour(-5), 'v0001', 7, 'r') > 0 AS corrected;
+SELECT topk.prepare_step('prep');
+SELECT * FROM wrong();
+RESET ROLE;
+SELECT lists('8 hours');
+SELECT * FROM wrong();
+ALTER TABLE prep_hour DISABLE ROW LEVEL SECURITY;
+
+-- Which spans.
+SELECT topk.set_prepared_spans('prep', '{5 hours,8 hours,480 min}');
+SELECT topk.prepare_step('prep');
+SELECT lists('5 hours'), lists('8 hours'), lists('7 days') NOT LIKE '%prepared%' AS week_left_out;
+SELECT * FROM wrong();
+SELECT t.error(format('SELECT topk.set_prepared_spans(%L, %L)', 'prep', spans)) FROM unnest(ARRAY['{1 hour}', '{hour}', '{90 min}', '{NULL}', NULL, '{2h,3h,4h,5h,6h,7h,8h,9h,10h}']) spans;
+SELECT topk.set_prepared_spans('prep', '{}');
+SELECT topk.prepare_step('prep');
+SELECT count(*) FROM topk.prepared_sum_data WHERE counter = 'prep';
+SELECT topk.revoke_access('regress_topk_policed', 'admin', 'prep');
+SET LOCAL ROLE regress_topk_policed;
+SELECT t.error($$SELECT topk.prepare_step('prep')$$), t.error($$SELECT topk.set_prepared_spans('prep', '{}')$$), t.error('TABLE topk.prepared_sum_data');
+RESET ROLE;
+-- Forced on the owner, nothing is.
+CREATE SCHEMA regress_topk_forced AUTHORIZATION regress_topk_policed;
+SET LOCAL search_path = regress_topk_forced, public;
+SET LOCAL ROLE regress_topk_policed;
+SELECT topk.create_counter('forced');
+SELECT partition FROM topk.claim('forced', 'events', 'cluster', 'group', 'member', 1, '{0}', '{0}', '{100}');
+SELECT topk.flush('forced', 'events', t.deltas(t.hour(hour(-5), t.entry('a', 1))), NULL, NULL, ARRAY[t.advance(0, 1, 0, 10, hour(-1))]);
+SELECT topk.seal_step('forced') = hour(-2) AS sealed;
+ALTER TABLE forced_hour ENABLE ROW LEVEL SECURITY; ALTER TABLE forced_hour FORCE ROW LEVEL SECURITY;
+SELECT topk.prepare_step('forced') AS forced;
+ALTER TABLE forced_hour NO FORCE ROW LEVEL SECURITY;
+SELECT topk.prepare_step('forced') AS not_forced;
+RESET ROLE;
+SELECT ended, rows_read FROM topk.explain('24 hours', 5, NULL, 'forced') WHERE list = 'all' OR list LIKE 'prep%';
+-- Without the table, of a version before.
+ALTER TABLE topk.prepared_sum_data RENAME TO none_prepared;
+SELECT lists('8 hours') NOT LIKE '%prepared%' AS none;
+ROLLBACK;
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT t.error($$SELECT topk.prepare_step('prep')$$);
+ROLLBACK;
+SELECT t.error($$SELECT topk.prepare_step('no such')$$), t.error($$SELECT topk.set_prepared_spans('no such', '{}')$$);
+DROP ROLE regress_topk_policed;
