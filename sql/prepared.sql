@@ -23,11 +23,20 @@ CREATE FUNCTION lists(span text, n int DEFAULT 0) RETURNS text LANGUAGE sql STAB
     SELECT string_agg(format('%s × %s', count, kind), ', ' ORDER BY kind DESC) FROM (SELECT substring(list, '^[a-z ]+[a-z]') AS kind, count(*) FROM topk.explain(span, 100, hour(n), 'prep') WHERE list <> 'all' GROUP BY 1) l $$;
 CREATE FUNCTION ended(span text, k int) RETURNS text LANGUAGE sql STABLE AS $$ SELECT ended FROM topk.explain(span, k, hour(0), 'prep') WHERE list = 'all' $$;
 
+-- Every step prepares one range: how many there were.
+CREATE FUNCTION prepare_all(counter text DEFAULT 'prep') RETURNS int LANGUAGE plpgsql AS $$
+DECLARE n int := 0;
+BEGIN
+    WHILE topk.prepare_step(counter) > 0 LOOP n := n + 1; END LOOP;
+    RETURN n;
+END $$;
+
 SELECT lists('8 hours'), ended('8 hours', 100);
 SELECT * FROM wrong();
 SELECT prepared_spans FROM topk.counter_data WHERE name = 'prep';
 SELECT topk.set_prepared_spans('prep', '{8 hours,7 days}');
 SELECT topk.prepare_step('prep');
+SELECT prepare_all();
 SELECT topk.prepare_step('prep') AS again;
 SELECT until = hour(-2) AS sealed, hour(0) - since AS reach, complete, corrections, cardinality(video_ids) FROM topk.prepared_sum_data WHERE counter = 'prep' ORDER BY since;
 SELECT lists('8 hours') AS now, lists('8 hours', 1) AS next, lists('7 days') AS week, lists('5 hours') AS other, lists('8 hours', -1) AS before;
@@ -47,7 +56,7 @@ SAVEPOINT s;
 SELECT topk.correct('prep', hour(-5), 'v0700', 1000000, 'r') > 0 AS corrected;
 SELECT lists('8 hours') NOT LIKE '%prepared%' AS left_out, video_id FROM topk('8 hours', 1, hour(0), 'prep');
 SELECT * FROM wrong();
-SELECT topk.prepare_step('prep');
+SELECT prepare_all();
 SELECT lists('8 hours'), corrections, video_id FROM topk('8 hours', 1, hour(0), 'prep'), (SELECT DISTINCT corrections FROM topk.prepared_sum_data WHERE counter = 'prep') c;
 SELECT * FROM wrong();
 ROLLBACK TO s;
@@ -61,7 +70,7 @@ SELECT * FROM wrong();
 SELECT topk.flush('prep', 'events', t.deltas(), NULL, NULL, ARRAY[t.advance(0, 1, 10, 11, hour(-1) + interval '30 min')]) = hour(-2) AS frontier;
 SELECT topk.seal_step('prep') = hour(-1) AS sealed;
 SELECT lists('8 hours');
-SELECT topk.prepare_step('prep');
+SELECT prepare_all();
 SELECT lists('8 hours'), count(*) FROM topk.prepared_sum_data WHERE counter = 'prep';
 SELECT * FROM wrong();
 -- Prepared from roll-ups, too: of days that are whole; a video that was not among the greatest is looked up there.
@@ -72,7 +81,7 @@ INSERT INTO prep_day_rollup SELECT m.day_start, h.video_id, sum(h.views) FROM pr
 SELECT * FROM wrong();
 DELETE FROM topk.prepared_sum_data WHERE counter = 'prep';
 SELECT * FROM wrong();
-SELECT topk.prepare_step('prep');
+SELECT prepare_all();
 SELECT * FROM wrong();
 ROLLBACK TO s;
 
@@ -85,7 +94,7 @@ SET LOCAL ROLE regress_topk_policed;
 SELECT ended('8 hours', 10);
 SELECT * FROM wrong();
 SELECT topk.correct('prep', hour(-5), 'v0001', 7, 'r') > 0 AS corrected;
-SELECT topk.prepare_step('prep');
+SELECT prepare_all();
 SELECT * FROM wrong();
 RESET ROLE;
 SELECT lists('8 hours');
@@ -94,17 +103,23 @@ ALTER TABLE prep_hour DISABLE ROW LEVEL SECURITY;
 
 -- Which spans.
 SELECT topk.set_prepared_spans('prep', '{5 hours,8 hours,480 min}');
-SELECT topk.prepare_step('prep');
+SELECT prepare_all();
 SELECT lists('5 hours'), lists('8 hours'), lists('7 days') NOT LIKE '%prepared%' AS week_left_out;
 SELECT * FROM wrong();
 SELECT t.error(format('SELECT topk.set_prepared_spans(%L, %L)', 'prep', spans)) FROM unnest(ARRAY['{1 hour}', '{hour}', '{90 min}', '{NULL}', NULL, '{2h,3h,4h,5h,6h,7h,8h,9h,10h}']) spans;
 SELECT topk.set_prepared_spans('prep', '{}');
-SELECT topk.prepare_step('prep');
+SELECT prepare_all();
 SELECT count(*) FROM topk.prepared_sum_data WHERE counter = 'prep';
 SELECT topk.revoke_access('regress_topk_policed', 'admin', 'prep');
 SET LOCAL ROLE regress_topk_policed;
 SELECT t.error($$SELECT topk.prepare_step('prep')$$), t.error($$SELECT topk.set_prepared_spans('prep', '{}')$$), t.error('TABLE topk.prepared_sum_data');
 RESET ROLE;
+-- A span whose first hours have expired is left out: topk() refuses it.
+SELECT topk.set_prepared_spans('prep', '{4 hours,8 hours}');
+UPDATE topk.counter_data SET hours_expired_through = hour(-5) WHERE name = 'prep';
+SELECT prepare_all();
+SELECT hour(0) - since AS reach FROM topk.prepared_sum_data WHERE counter = 'prep' ORDER BY since;
+UPDATE topk.counter_data SET hours_expired_through = '-infinity' WHERE name = 'prep';
 -- Forced on the owner, nothing is.
 CREATE SCHEMA regress_topk_forced AUTHORIZATION regress_topk_policed;
 SET LOCAL search_path = regress_topk_forced, public;
@@ -114,9 +129,9 @@ SELECT partition FROM topk.claim('forced', 'events', 'cluster', 'group', 'member
 SELECT topk.flush('forced', 'events', t.deltas(t.hour(hour(-5), t.entry('a', 1))), NULL, NULL, ARRAY[t.advance(0, 1, 0, 10, hour(-1))]);
 SELECT topk.seal_step('forced') = hour(-2) AS sealed;
 ALTER TABLE forced_hour ENABLE ROW LEVEL SECURITY; ALTER TABLE forced_hour FORCE ROW LEVEL SECURITY;
-SELECT topk.prepare_step('forced') AS forced;
+SELECT prepare_all('forced') AS forced;
 ALTER TABLE forced_hour NO FORCE ROW LEVEL SECURITY;
-SELECT topk.prepare_step('forced') AS not_forced;
+SELECT prepare_all('forced') AS not_forced;
 RESET ROLE;
 SELECT ended, rows_read FROM topk.explain('24 hours', 5, NULL, 'forced') WHERE list = 'all' OR list LIKE 'prep%';
 -- Without the table, of a version before.

@@ -184,6 +184,5 @@ DROP FUNCTION wrong, listed, listed_between, expected, expected_between;
 DROP PROCEDURE roll_up;
 DROP TABLE truth;
 SELECT topk.drop_counter('spans');
-DELETE FROM topk.roll_up_marker WHERE counter = 'spans';
 DROP OWNED BY regress_topk_hours, regress_topk_policed;
 DROP ROLE regress_topk_hours, regress_topk_policed;

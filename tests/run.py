@@ -36,6 +36,7 @@ SOAK_ENVIRONMENT = {"E2E_KILLS": "200", "E2E_DATABASE_STOPS": "10", "E2E_BROKER_
                     "E2E_TIME_DATABASE_STOPS": "10", "E2E_TIME_BROKER_KILLS": "5", "E2E_REPLAY_RECORDS": "1000000", "E2E_DEAD_CONSUMERS": "killed,stopped",
                     "RC_PARAMS": "max_success=2000", "MERGE_CASES": "10000000", "SPAN_CASES": "2000000"}
 INDEX_SOAK_ENVIRONMENT = {"TOPK_READERS": "50000", "TOPK_STANDBY_READERS": "10000", "TOPK_CRASHES": "20", "TOPK_DAMAGES": "600", "TOPK_MERGES": "50000",
+                          "TOPK_SNAPSHOTS": "1000", "TOPK_ROLLED_ROWS": "5000000", "TOPK_ROLL_UP_KILLS": "20", "TOPK_SHARE_OF_VIEWS": "0.02",
                           "TOPK_SIZE": "1"}
 MODEL_SOAK_ENVIRONMENT = {"MODEL_STEPS": "3000", "MODEL_ROUNDS": "20"}
 # Each suppression has its reason in tests/unit/sanitizers/README.md

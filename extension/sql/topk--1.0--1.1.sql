@@ -328,7 +328,7 @@ COMMENT ON COLUMN topk.prepared_sum_data.video_ids IS 'by views descending, then
 CREATE FUNCTION topk.prepare_step(counter text) RETURNS int
     AS 'MODULE_PATHNAME', 'topk_prepare_step' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp;
-COMMENT ON FUNCTION topk.prepare_step IS 'prepares the sums of the sealed hours of the counter''s prepared spans, for this hour and the next, and returns how many ranges were missing; needs ''admin''';
+COMMENT ON FUNCTION topk.prepare_step IS 'prepares the sums of the sealed hours of one of the counter''s prepared spans, for this hour or the next, and returns 1, or 0 if none was missing; needs ''admin''';
 
 CREATE FUNCTION topk.set_prepared_spans(counter text, spans text[]) RETURNS void
     AS 'MODULE_PATHNAME', 'topk_set_prepared_spans' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE

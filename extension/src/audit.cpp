@@ -67,15 +67,9 @@ Statement offsets_statement = {
         "(1, 'offsets', 'books of partitions'), (2, 'resets', 'resets'), (3, 'lost offsets', 'books of partitions'),"
         " (4, 'dead letters', 'partitions'), (5, 'late records', 'topics')")};
 
-// How far rows have expired. By way of JSON: the columns are missing where the SQL of the extension is older than the library.
-#define TOPK_EXPIRED                                                                                  \
-    "(SELECT coalesce((to_jsonb(c) ->> 'hours_expired_through')::timestamptz, '-infinity') AS hours," \
-    " coalesce((to_jsonb(c) ->> 'days_expired_through')::timestamptz, '-infinity') AS days FROM topk.counter_data c WHERE c.name = $1)"
-
 // What flushes and corrections brought to the hours whose rows have expired is for the day roll-up to hold.
 Statement hours_statement = {
-    "WITH expired AS MATERIALIZED " TOPK_EXPIRED
-    ", book AS (SELECT hour_start, sum(views) AS views, sum(late_views) AS late_views, sum(late_records) AS late_records"
+    "WITH book AS (SELECT hour_start, sum(views) AS views, sum(late_views) AS late_views, sum(late_records) AS late_records"
     "  FROM topk.hour_book_data WHERE counter = $1 GROUP BY hour_start),"
     " corrected AS (SELECT hour_start, sum(delta) AS views FROM topk.correction_data WHERE counter = $1 GROUP BY hour_start),"
     " late AS (SELECT hour_start, sum(views) AS views, sum(records) AS records FROM"
@@ -86,7 +80,7 @@ Statement hours_statement = {
     "   coalesce(b.views, 0) + coalesce(c.views, 0) AS expected, coalesce(h.views, 0) AS found,"
     "   format('booked %s, corrected by %s, and the sum of the hour table', coalesce(b.views, 0), coalesce(c.views, 0)) AS detail"
     "  FROM (SELECT * FROM book WHERE views <> 0) b FULL JOIN corrected c USING (hour_start)"
-    "  FULL JOIN unnest($2, $3) h (hour_start, views) USING (hour_start) WHERE hour_start >= (SELECT hours FROM expired)"
+    "  FULL JOIN unnest($2, $3) h (hour_start, views) USING (hour_start) WHERE hour_start >= $7"
     "  UNION ALL SELECT v.check_name, row_number() OVER (PARTITION BY v.check_name ORDER BY hour_start), 'hour ' || hour_start,"
     "   v.expected, v.found, 'late in the book of hours, and in topk.late_views'"
     "  FROM (SELECT * FROM book WHERE late_records <> 0 OR late_views <> 0) b FULL JOIN late l USING (hour_start),"
@@ -99,8 +93,7 @@ Statement late_hours_statement = {
 
 // Late additions to a day go with its rows.
 Statement late_windows_statement = {
-    "WITH expired AS MATERIALIZED " TOPK_EXPIRED
-    ", taken AS (SELECT hour_start, sum(late_views) AS late_views, sum(late_in_day) AS in_day, sum(late_in_month) AS in_month"
+    "WITH taken AS (SELECT hour_start, sum(late_views) AS late_views, sum(late_in_day) AS in_day, sum(late_in_month) AS in_month"
     "  FROM topk.hour_book_data WHERE counter = $1 AND late_views <> 0 GROUP BY hour_start),"
     " booked AS (SELECT w.span, w.window_start, sum(w.views) AS views"
     "  FROM taken t JOIN unnest($2, $3, $4) l (hour_start, day_start, month_start) ON l.hour_start = t.hour_start,"
@@ -110,14 +103,14 @@ Statement late_windows_statement = {
     "  span || CASE WHEN span = 'all_time' THEN '' ELSE ' ' || window_start END AS subject, coalesce(b.views, 0) AS expected,"
     "  coalesce(s.views, 0) AS found, 'late in the book of hours, and late in the window''s table' AS detail"
     "  FROM booked b FULL JOIN unnest($5, $6, $7) s (span, window_start, views) USING (span, window_start)"
-    "  WHERE span <> 'day' OR window_start >= (SELECT days FROM expired))" TOPK_VERDICT("(1, 'late windows', 'windows')")};
+    "  WHERE span <> 'day' OR window_start >= $8)" TOPK_VERDICT("(1, 'late windows', 'windows')")};
 
 // A roll-up holds what the markers have passed: of finished hours what the books and corrections say, of the hour or day at hand what its
 // own table has up to the marker. $2, $3, $4 are the sums of roll-ups; $5, $6 where the day's marker is, and the sum of that hour's rows
-// that it has passed; $7, $8 and $9, $10 the same of month and all time, and of days. A day is of the first month that its hours name.
+// that it has passed; $7, $8 and $9, $10 the same of month and all time, and of days; $11 how far days have expired. A day is of the first
+// month that its hours name.
 Statement rollups_statement = {
-    "WITH expired AS MATERIALIZED " TOPK_EXPIRED
-    ", brought AS (SELECT hour_start, sum(views) AS views FROM ("
+    "WITH brought AS (SELECT hour_start, sum(views) AS views FROM ("
     "   SELECT hour_start, views FROM topk.hour_book_data WHERE counter = $1"
     "   UNION ALL SELECT hour_start, delta FROM topk.correction_data WHERE counter = $1) b GROUP BY hour_start),"
     " day AS (SELECT m.day_start, min(m.month_start) AS month_start, coalesce(sum(b.views) FILTER (WHERE m.hour_start < $5), 0)"
@@ -134,7 +127,7 @@ Statement rollups_statement = {
     "  FROM (SELECT * FROM taken WHERE views <> 0) t FULL JOIN unnest($2, $3, $4) s (span, window_start, views) USING (span, window_start)"
     "  JOIN (VALUES ('day', 'day roll-up'), ('month', 'month roll-up'), ('all_time', 'all-time roll-up')) c (grain, check_name) ON c.grain "
     "= span"
-    "  WHERE span <> 'day' OR window_start >= (SELECT days FROM expired))" TOPK_VERDICT(
+    "  WHERE span <> 'day' OR window_start >= $11)" TOPK_VERDICT(
         "(1, 'day roll-up', 'days'), (2, 'month roll-up', 'months'), (3, 'all-time roll-up', 'windows')")};
 
 /// Sums of a table of the counter, in parallel arrays.
@@ -266,18 +259,21 @@ void audit(const Counter& counter, const ReturnSetInfo* result) {
         run(offsets_statement, {name, dead.columns[0], dead.columns[1], dead.columns[2]}, Snapshot::kCaller);
         put_rows(result);
         const Sums gone = expired_late(counter);
-        run(hours_statement, {name, hours.columns[0], hours.columns[1], gone.columns[0], gone.columns[1], gone.columns[2]},
+        run(hours_statement,
+            {name, hours.columns[0], hours.columns[1], gone.columns[0], gone.columns[1], gone.columns[2],
+             time_value(counter.hours_expired_through)},
             Snapshot::kCaller);
         put_rows(result);
         const Sums labels = label_late_hours(counter);
         run(late_windows_statement,
-            {name, labels.columns[0], labels.columns[1], labels.columns[2], late.columns[0], late.columns[1], late.columns[2]},
+            {name, labels.columns[0], labels.columns[1], labels.columns[2], late.columns[0], late.columns[1], late.columns[2],
+             time_value(counter.days_expired_through)},
             Snapshot::kCaller);
         put_rows(result);
         run(rollups_statement,
             {name, rollups.columns[0], rollups.columns[1], rollups.columns[2], time_value(markers.of[kDayRollup].window),
              at_marker[kDayRollup], time_value(markers.of[kMonthRollup].window), at_marker[kMonthRollup],
-             time_value(markers.of[kAllTimeRollup].window), at_marker[kAllTimeRollup]},
+             time_value(markers.of[kAllTimeRollup].window), at_marker[kAllTimeRollup], time_value(counter.days_expired_through)},
             Snapshot::kCaller);
         put_rows(result);
     });

@@ -17,12 +17,6 @@ namespace {
 // Also by the table: the counter may have been dropped and made again, by somebody else, since it was looked up.
 Statement still_there_statement = {"SELECT FROM topk.counter_data WHERE name = $1 AND hour_table = $2"};
 
-// By way of JSON: they may be missing, where the SQL of the extension is older than the library.
-Statement expired_statement = {
-    "SELECT coalesce((to_jsonb(c) ->> 'hours_expired_through')::timestamptz, '-infinity'),"
-    "  coalesce((to_jsonb(c) ->> 'days_expired_through')::timestamptz, '-infinity')"
-    " FROM topk.counter_data c WHERE c.name = $1"};
-
 Statement record_statement = {
     "INSERT INTO topk.correction_data (counter, hour_start, video_id, delta, views_after, reason, corrected_by)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7)"};
@@ -94,24 +88,10 @@ std::int64_t stored_views(const Counter& counter, const Place& place, const char
     return DatumGetInt64(cell(0, 1).value);
 }
 
-struct Expired {
-    TimestampTz hours_through;
-    TimestampTz days_through;
-};
-
-Expired read_expired(const Counter& counter) {
-    Expired expired = {DT_NOBEGIN, DT_NOBEGIN};
-    as_user(extension_owner(), [&] {
-        if (run(expired_statement, {text_value(counter.name)}, Snapshot::kFresh) == 0) return;
-        expired = {DatumGetTimestampTz(cell(0, 1).value), DatumGetTimestampTz(cell(0, 2).value)};
-    });
-    return expired;
-}
-
 /// An hour whose rows are gone cannot be changed. Requires: the hour table locked, so that none goes from now on.
-void refuse_expired(const Counter& counter, TimestampTz hour, TimestampTz hours_expired_through) {
-    if (hour >= hours_expired_through) return;
-    const char* through = pstrdup(timestamptz_to_str(hours_expired_through));
+void refuse_expired(const Counter& counter, TimestampTz hour) {
+    if (hour >= counter.hours_expired_through) return;
+    const char* through = pstrdup(timestamptz_to_str(counter.hours_expired_through));
     ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                     errmsg("hour %s of counter \"%s\" has expired", timestamptz_to_str(hour), counter.name),
                     errdetail("Rows of hours that begin before %s are not kept any more.", through),
@@ -176,11 +156,10 @@ void correct_roll_up(const Counter& counter, const Correction& correction, Rollu
 
 /// The hour's row is in the day roll-up if that marker has passed it; and then the day's row may be in month and all time. What the day
 /// roll-up had of an expired day is gone, and stays so.
-void correct_roll_ups(const Counter& counter, const Correction& correction, const Hour& hour, const Markers& markers,
-                      TimestampTz days_expired_through) {
+void correct_roll_ups(const Counter& counter, const Correction& correction, const Hour& hour, const Markers& markers) {
     if (!is_rolled_up(markers.of[kDayRollup], hour.start, correction.video_id)) return;
     const TimestampTz day = hour.day_start;
-    if (day >= days_expired_through) correct_roll_up(counter, correction, kDayRollup, day);
+    if (day >= counter.days_expired_through) correct_roll_up(counter, correction, kDayRollup, day);
     if (is_rolled_up(markers.of[kMonthRollup], day, correction.video_id)) {
         TimestampTz month = 0;
         as_user(extension_owner(), [&] { month = month_of_day(counter, day, Snapshot::kFresh); });
@@ -198,12 +177,12 @@ std::int64_t correct(const Counter& counter, const Correction& correction, const
     const Place place = {counter.hour_table, hour.start};
     std::int64_t before = 0;
     as_user(counter.owner, [&] { before = stored_views(counter, place, correction.video_id); });
-    const Expired expired = read_expired(counter);
-    refuse_expired(counter, hour.start, expired.hours_through);
+    const Counter now = find_counter(counter.name, Snapshot::kFresh);
+    refuse_expired(now, hour.start);
     const std::int64_t after = corrected_views(correction, before);
     if (before == 0 && (!hour.stored || !has_partition(counter, hour.start))) create_partition(counter, hour.start);
     as_user(counter.owner, [&] { store_views(counter, place, correction.video_id, before, after); });
-    correct_roll_ups(counter, correction, hour, markers, expired.days_through);
+    correct_roll_ups(now, correction, hour, markers);
     const Argument name = text_value(counter.name);
     as_user(extension_owner(), [&] {
         run(record_statement,

@@ -195,7 +195,7 @@ void require_partitions(const Counter& counter, const Cover& cover) {
 
 }  // namespace
 
-const char* span_name(Rollup rollup) {
+const char* span_name(int rollup) {
     constexpr const char* kNames[kRollups] = {"day", "month", "all_time"};
     return kNames[rollup];
 }

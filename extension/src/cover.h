@@ -34,7 +34,7 @@ struct Cover {
 };
 
 /// The name of a roll-up's span, which the late additions also have.
-const char* span_name(Rollup rollup);
+const char* span_name(int rollup);
 
 /// Raises 22023 unless span is hour, day, month, all_time or an interval of whole hours, of which it returns the number; else 0.
 std::int64_t check_span(const char* span);

@@ -212,32 +212,34 @@ ListState ListSource::next_prepared(ListRow* row) {
     return is_at_end ? ListState::kCut : ListState::kOpen;
 }
 
-const PreparedSum* ListSource::find_prepared(std::string_view id, std::uint64_t hash) const {
+const PreparedSum* ListSource::find_prepared(const MergedVideo& video) const {
     const std::size_t mask = prepared_.slot_count - 1;
-    for (std::size_t at = hash & mask; prepared_.slots[at] != 0; at = (at + 1) & mask) {
+    for (std::size_t at = video.hash & mask; prepared_.slots[at] != 0; at = (at + 1) & mask) {
         const PreparedSum& sum = prepared_.sums->sums[prepared_.slots[at] - 1];
-        if (sum.video_id == id) return &sum;
+        if (sum.video_id == video.id) return &sum;
     }
     return nullptr;
 }
 
-/// Where videos are not among the sums, their parts are added up.
+bool ListSource::peek(std::size_t, const MergedVideo& video, std::int64_t* value) const {
+    const PreparedSums& prepared = *prepared_.sums;
+    const PreparedSum* sum = find_prepared(video);
+    const bool has_less = sum == nullptr && !prepared.is_complete && !prepared.sums.empty();
+    *value = sum != nullptr ? sum->views : has_less ? prepared.sums.back().views : 0;
+    return !has_less;
+}
+
+/// Of videos that are not among the sums: their parts are added up.
 void ListSource::look_up_prepared(std::span<MergedVideo*> videos, std::int64_t* values) {
-    auto* missing = arena_.take_array<std::size_t>(videos.size());
-    std::size_t count = 0;
-    for (std::size_t i = 0; i < videos.size(); ++i) {
-        const PreparedSum* sum = find_prepared(videos[i]->id, videos[i]->hash);
-        values[i] = sum == nullptr ? 0 : sum->views;
-        if (sum == nullptr && !prepared_.sums->is_complete) missing[count++] = i;
-    }
-    for (std::size_t r = 0; r < reader_count_; ++r) {
-        if (!readers_[r].is_prepared) continue;
-        for (const std::size_t i : std::span(missing, count)) {
+    std::fill_n(values, videos.size(), 0);
+    for (Reader& reader : std::span(readers_, reader_count_)) {
+        if (!reader.is_prepared) continue;
+        for (std::size_t i = 0; i < videos.size(); ++i) {
             CHECK_FOR_INTERRUPTS();
-            if (pg_add_s64_overflow(values[i], look_up(readers_[r], videos[i]->id), &values[i]))
+            if (pg_add_s64_overflow(values[i], look_up(reader, videos[i]->id), &values[i]))
                 ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("bigint out of range")));
         }
-        if (readers_[r].table->row != nullptr) ExecClearTuple(readers_[r].table->row);
+        if (reader.table->row != nullptr) ExecClearTuple(reader.table->row);
     }
 }
 

@@ -1,6 +1,6 @@
 // The sorted lists of a cover, read from its tables: sorted access through their topk indexes, which never falls back, and random access
-// through their primary keys; prepared sums are one list, which for a video that is not among them adds up its parts. What the merge
-// (merge.h) asks for. All in one snapshot, the active one, which must outlive this.
+// through their primary keys; prepared sums are one list, and a table; for a video that is not among them its parts are added up. What the
+// merge (merge.h) asks for. All in one snapshot, the active one, which must outlive this.
 #pragma once
 
 #include "cover.h"
@@ -29,6 +29,8 @@ class ListSource {
     // For the merge
     ListState next(std::size_t list, ListRow* row);
     void look_up(std::size_t list, std::span<MergedVideo*> videos, std::int64_t* values);
+    std::size_t tables() const { return prepared_.sums == nullptr ? 0 : 1; }
+    bool peek(std::size_t list, const MergedVideo& video, std::int64_t* value) const;
     std::string_view keep(std::string_view id);
     void* allocate(std::size_t bytes) {
         // MAXALIGN is not enough for the sums' 16 bytes
@@ -72,7 +74,7 @@ class ListSource {
     ListState next_row(const Reader& reader, ListRow* row);
     ListState next_prepared(ListRow* row);
     void look_up_prepared(std::span<MergedVideo*> videos, std::int64_t* values);
-    const PreparedSum* find_prepared(std::string_view id, std::uint64_t hash) const;
+    const PreparedSum* find_prepared(const MergedVideo& video) const;
     std::int64_t look_up(Reader& reader, std::string_view id);
 
     Arena arena_;

@@ -1,6 +1,7 @@
 // The k greatest sums over several sorted lists, by the threshold algorithm (Fagin). Pure C++: no Postgres, no memory of its own, nothing
 // with a destructor; the lists come from a Source. Values are > 0, and a video that is not in a list has 0 there. Lists and result are
 // ordered by value descending, then id ascending bytewise.
+//   Some lists may be tables that tell the values of the videos at their tops for nothing.
 //   All lists are read downwards in step. A video that was seen has a least sum (what is known of it) and a greatest sum (that and the
 //   last value read of every list in which it is not known yet). The k-th best least sum is the bar: the last row of the result ranks at or
 //   above it. Videos are looked up only while their greatest sum can pass the bar, the best first. It is done when neither an unseen video
@@ -45,10 +46,14 @@ ListState next_beyond(std::string_view beyond, ListRow* row, Next&& next) {
 /// below, and then at or below it. At kExhausted the value is 0.
 struct ListHead {
     std::int64_t value = 0;
+    std::int64_t ceiling = INT64_MAX;  ///< of videos that were seen and are not in the table; no bound if it is no table
     std::string_view id;
     ListState state = ListState::kOpen;
     std::uint64_t rows_read = 0;
     std::uint64_t lookups = 0;
+
+    /// What a video that was seen can have here at most, if it is not known.
+    std::int64_t most() const { return std::min(value, ceiling); }
 };
 
 using Views = __int128;  // sums of all lists, and of their heads, cannot overflow
@@ -81,6 +86,10 @@ enum class MergeEnd : char {
 /// Source has
 ///   ListState next(std::size_t list, ListRow* row)     kOpen: a row; kCut: the threshold. The id needs to live until the next call only
 ///   void look_up(std::size_t list, std::span<MergedVideo*> videos, std::int64_t* values)      ids ascend; 0 for those not in the list
+///   std::size_t tables()                               the first so many lists are tables
+///   bool peek(std::size_t list, const MergedVideo& video, std::int64_t* value)        of a table: its value; false: the most it can be,
+///   the
+///                                                      same for all that are not in it
 ///   std::string_view keep(std::string_view)            a copy that lives as long as the merge
 ///   void* allocate(std::size_t bytes)                  likewise, aligned for anything
 ///   std::uint64_t hash(std::string_view)
@@ -120,6 +129,7 @@ class Merge {
 
     void read_rows();
     void see(std::size_t list, const ListRow& row);
+    void peek(MergedVideo* video);
     MergedVideo** slot_of(std::string_view id, std::uint64_t hash);
     void make_room();
     void set_bar();
@@ -212,11 +222,23 @@ void Merge<Source>::see(std::size_t list, const ListRow& row) {
         **slot = {source_.keep(row.id), hash, 0, 0, {}};
         ++seen_;
         candidates_[candidate_count_++] = *slot;
+        peek(*slot);
     }
     MergedVideo& video = **slot;
     if (!video.is_known(list)) video.learn(list, row.value);
     heads_.items[list].value = row.value;
     heads_.items[list].id = video.id;
+}
+
+template <typename Source>
+void Merge<Source>::peek(MergedVideo* video) {
+    for (std::size_t list = 0; list < source_.tables(); ++list) {
+        std::int64_t value;
+        if (source_.peek(list, *video, &value))
+            video->learn(list, value);
+        else
+            heads_.items[list].ceiling = value;
+    }
 }
 
 template <typename Source>
@@ -270,7 +292,7 @@ template <typename Source>
 Views Merge<Source>::greatest_sum(const MergedVideo& video) const {
     Views sum = video.sum;
     for (std::size_t list = 0; list < heads_.count; ++list)
-        if (!video.is_known(list)) sum += heads_.items[list].value;
+        if (!video.is_known(list)) sum += heads_.items[list].most();
     return sum;
 }
 
@@ -312,7 +334,8 @@ bool Merge<Source>::resolve(std::span<MergedVideo*> videos) {
     std::size_t order[kMaxMergedLists];
     for (std::size_t i = 0; i < heads_.count; ++i) order[i] = i;
     // What a high head adds to a greatest sum weighs most.
-    std::sort(order, order + heads_.count, [this](std::size_t a, std::size_t b) { return heads_.items[a].value > heads_.items[b].value; });
+    std::sort(order, order + heads_.count,
+              [this](std::size_t a, std::size_t b) { return heads_.items[a].most() > heads_.items[b].most(); });
     for (const std::size_t list : std::span(order, heads_.count)) {
         ListHead& head = heads_.items[list];
         if (head.state == ListState::kExhausted) continue;
@@ -326,7 +349,7 @@ bool Merge<Source>::resolve(std::span<MergedVideo*> videos) {
         source_.look_up(list, {scratch_, wanted}, values_);
         for (std::size_t i = 0; i < wanted; ++i) {
             scratch_[i]->learn(list, values_[i]);
-            scratch_[i]->greatest += values_[i] - head.value;
+            scratch_[i]->greatest += values_[i] - head.most();
         }
     }
     return true;

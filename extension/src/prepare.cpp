@@ -91,9 +91,8 @@ std::span<Ranked> found_rows() {
     return {rows, SPI_tuptable->numvals};
 }
 
-/// The greatest sums of the range. Requires: the owner's rights, no policies.
-std::span<Ranked> greatest_sums(const Counter& counter, const Range& range) {
-    const Cover cover = cover_of_hours(counter, range.since, range.until, nullptr);
+/// The greatest sums. Requires: the owner's rights, no policies.
+std::span<Ranked> greatest_sums(const Counter& counter, const Cover& cover) {
     require_readable(counter, cover);
     require_stored(counter, cover);
     MergeReport report;
@@ -116,9 +115,12 @@ Argument views_of(std::span<const Ranked> list) {
                                                           FLOAT8PASSBYVAL, TYPALIGN_DOUBLE))};
 }
 
-void prepare(const Counter& counter, const Range& range) {
+/// False if hours of the range have expired: topk() refuses the span, too.
+bool prepare(const Counter& counter, const Range& range) {
+    const Cover cover = cover_of_hours(counter, range.since, range.until, nullptr);
+    if (!cover.hours.empty() && cover.hours.front().window < counter.hours_expired_through) return false;
     std::span<Ranked> list;
-    as_user(counter.owner, [&] { list = greatest_sums(counter, range); });
+    as_user(counter.owner, [&] { list = greatest_sums(counter, cover); });
     const std::int64_t corrections = corrections_within(counter, range.since, range.until);
     const bool is_complete = list.size() < static_cast<std::size_t>(kDepth);
     as_user(extension_owner(), [&] {
@@ -133,6 +135,7 @@ void prepare(const Counter& counter, const Range& range) {
              views_of(list)},
             Snapshot::kFresh);
     });
+    return true;
 }
 
 Argument bounds_of(const Ranges& ranges, TimestampTz Range::*bound) {
@@ -143,23 +146,22 @@ Argument bounds_of(const Ranges& ranges, TimestampTz Range::*bound) {
             PointerGetDatum(construct_array(bounds, count, TIMESTAMPTZOID, sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE))};
 }
 
-/// Prepares what is missing, drops what no span needs any more, and returns how many ranges were prepared.
-std::int32_t prepare_missing(const Counter& counter) {
+/// Prepares one of the ranges that are missing, if there is one, drops what no span needs any more, and returns how many it prepared.
+std::int32_t prepare_next(const Counter& counter) {
     // Where policies are forced on the owner no list is merged. Another session may be at it.
     if (has_policies(counter, counter.owner)) return 0;
     if (!try_lock_counter(counter.hour_table, LockPurpose::kPreparedSums, ExclusiveLock)) return 0;
     const Ranges ranges = wanted_ranges(counter);
-    std::int32_t prepared = 0;
+    bool prepared = false;
     for (const Range& range : ranges.all()) {
-        if (has_prepared_sums(counter, range.since, range.until)) continue;
-        prepare(counter, range);
-        ++prepared;
+        if (prepared) break;
+        prepared = !has_prepared_sums(counter, range.since, range.until) && prepare(counter, range);
     }
     as_user(extension_owner(), [&] {
         run(forget_statement, {text_value(counter.name), bounds_of(ranges, &Range::since), bounds_of(ranges, &Range::until)},
             Snapshot::kFresh);
     });
-    return prepared;
+    return prepared ? 1 : 0;
 }
 
 /// Raises 22023 unless it is an array of spans that can be prepared.
@@ -186,7 +188,7 @@ TOPK_SQL_FUNCTION(topk_prepare_step) {
     with_spi([&] {
         const Counter counter = find_counter(name, Snapshot::kCaller);
         require_access(counter, {"admin"}, Snapshot::kFresh);
-        prepared = prepare_missing(counter);
+        prepared = prepare_next(counter);
     });
     PG_RETURN_INT32(prepared);
 }

@@ -68,12 +68,15 @@ struct Budget {
     std::int64_t rows;
     std::int64_t added;
     instr_time began;
+    std::int64_t batches;
 
+    /// True if the rows are used up, or another batch would probably take longer than there is time.
     bool is_spent() const {
         instr_time now;
         INSTR_TIME_SET_CURRENT(now);
         INSTR_TIME_SUBTRACT(now, began);
-        return added >= rows || static_cast<std::int64_t>(INSTR_TIME_GET_MILLISEC(now)) >= kStepMs;
+        const auto elapsed_ms = static_cast<std::int64_t>(INSTR_TIME_GET_MILLISEC(now));
+        return added >= rows || elapsed_ms + elapsed_ms / std::max<std::int64_t>(batches, 1) >= kStepMs;
     }
     std::int32_t batch_limit() const { return static_cast<std::int32_t>(std::min<std::int64_t>(kBatchRows, rows - added)); }
 };
@@ -189,6 +192,7 @@ Marker add_windows(const Counter& counter, Rollup rollup, const Markers& markers
             });
             if (rollup == kDayRollup && batch.rows > 0) add_beyond_day(counter, markers, window, source, batch.last);
             budget->added += batch.rows;
+            ++budget->batches;
             finished = batch.rows < limit;
             marker = finished ? Marker{window.end, ""} : Marker{window.start, batch.last};
             if (budget->is_spent()) return marker;
@@ -210,13 +214,10 @@ void move_marker(const Counter& counter, Rollup rollup, const Marker& marker) {
 /// Views of a counter made before there were markers would count what is rolled up twice: they are made anew in the transaction that
 /// rolls up first. Readers of them end before, or begin after.
 void replace_old_views(const Counter& counter) {
-    const char* names[kRollups] = {};
-    Datum texts[kRollups];
-    for (int i = 0; i < kRollups; ++i) {
-        names[i] = psprintf("%s_%s", counter.name, span_name(static_cast<Rollup>(i)));
-        texts[i] = CStringGetTextDatum(names[i]);
-    }
-    const Argument wanted = {TEXTARRAYOID, PointerGetDatum(construct_array(texts, kRollups, TEXTOID, -1, false, TYPALIGN_INT))};
+    Datum names[kRollups];
+    for (const Rollup rollup : {kDayRollup, kMonthRollup, kAllTimeRollup})
+        names[rollup] = CStringGetTextDatum(psprintf("%s_%s", counter.name, span_name(rollup)));
+    const Argument wanted = {TEXTARRAYOID, PointerGetDatum(construct_array(names, kRollups, TEXTOID, -1, false, TYPALIGN_INT))};
     run(views_statement, {oid_value(counter.hour_table), wanted}, Snapshot::kFresh);
     if (DatumGetInt64(cell(0, 1).value) == kRollups) return;
     const auto replace = [&] {
@@ -264,7 +265,7 @@ TOPK_SQL_FUNCTION(topk_roll_up_step) {
     require_read_committed("topk.roll_up");
     const char* name = text_argument(fcinfo, 0, "counter");
     require_argument(fcinfo, 1, "max_rows");
-    Budget budget = {PG_GETARG_INT32(1), 0, {}};
+    Budget budget = {PG_GETARG_INT32(1), 0, {}, 0};
     if (budget.rows < 1) ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("argument \"max_rows\" must be positive")));
     INSTR_TIME_SET_CURRENT(budget.began);
     bool any = false;

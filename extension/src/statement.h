@@ -35,7 +35,7 @@ enum class Snapshot {
     kCaller,  ///< what the calling query sees; reads only
 };
 
-constexpr std::size_t kMaxArguments = 10;
+constexpr std::size_t kMaxArguments = 12;
 
 /// A statement kept for the life of the session. Constant-initialised at namespace scope; not shared by threads.
 /// Planned at the first run, and anew when tables change or arguments come with other types: CREATE EXTENSION after

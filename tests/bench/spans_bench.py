@@ -118,8 +118,7 @@ def create(cursor, counter, zone):
     for span, window in (("day", counter.today), ("month", month), ("all_time", "-infinity")):
         cursor.execute(f"INSERT INTO {name}_late SELECT %s, %s, {ID.format(rank='ceil(random() ^ 3 * %s)::bigint')}, 1 + floor(random() * 3)"
                        " FROM generate_series(1, %s) ON CONFLICT DO NOTHING", (span, window, counter.videos, counter.videos // 500))
-    cursor.execute("INSERT INTO topk.roll_up_marker VALUES (%s, 'day', %s, ''), (%s, 'month', %s, ''), (%s, 'all_time', %s, '')",
-                   (name, now, name, counter.today, name, counter.today))
+    cursor.execute("UPDATE topk.roll_up_marker SET window_start = CASE span WHEN 'day' THEN %s ELSE %s END WHERE counter = %s", (now, counter.today, name))
     cursor.execute("UPDATE topk.counter_data SET sealed_through = %s WHERE name = %s", (now, name))
     for table in ("hour", "late", "day_rollup", "month_rollup", "all_time_rollup"):
         cursor.execute(f"VACUUM ANALYZE {name}_{table}")
@@ -210,8 +209,12 @@ def measure(report, connection, counter, month, args):
             for length in LENGTHS:
                 found[span, length, None] = measure_span(report, cursor, counter, span, length, month, args, False if span in TRAILING else None)
         began = time.perf_counter()
-        cursor.execute("SELECT topk.prepare_step(%s)", (counter.name,))
-        report.line(f"    topk.prepare_step: {cursor.fetchone()[0]} ranges in {time.perf_counter() - began:.1f} s")
+        ranges, prepared = 0, 1
+        while prepared:
+            cursor.execute("SELECT topk.prepare_step(%s)", (counter.name,))
+            prepared, = cursor.fetchone()
+            ranges += prepared
+        report.line(f"    topk.prepare_step: {ranges} ranges in {time.perf_counter() - began:.1f} s")
         for span in TRAILING:
             for length in LENGTHS:
                 found[span, length, True] = measure_span(report, cursor, counter, span, length, month, args, True)
@@ -239,7 +242,7 @@ def measure_roll_up(report, server, connection, counter, args):
             report.line("    roll-up: not in this version")
             return
         name = counter.name
-        cursor.execute(f"INSERT INTO {name}_hour SELECT %s, 'roll' || md5(n::text), 1 FROM generate_series(1, %s) n ORDER BY 2 COLLATE \"C\"", (counter.now, args.roll_up))
+        cursor.execute(f"INSERT INTO {name}_hour SELECT %s, id, 1 FROM (SELECT 'roll' || md5(n::text) AS id FROM generate_series(1, %s) n) i ORDER BY id COLLATE \"C\"", (counter.now, args.roll_up))
         cursor.execute(f"VACUUM ANALYZE {name}_hour")
         cursor.execute("UPDATE topk.counter_data SET sealed_through = %s WHERE name = %s", (counter.now + HOUR, name))
         cursor.execute(f"SELECT count(*) FROM {name}_hour WHERE window_start = %s", (counter.now,))
@@ -303,7 +306,6 @@ def measure_counter(report, server, connection, number, shape, videos, args):
     with connection.cursor() as cursor:
         cursor.execute(f"DROP TABLE {counter.name}_btree")
         cursor.execute("SELECT topk.drop_counter(%s)", (counter.name,))
-        cursor.execute("DELETE FROM topk.roll_up_marker WHERE counter = %s", (counter.name,))
         cursor.execute("CHECKPOINT")
     return found
 

@@ -35,7 +35,6 @@ def create(database, rng, number):
         cursor.execute("SELECT hour_start::text, day_start::text, month_start::text FROM topk.hours(%s, %s::timestamptz - interval '20 hours', "
                        "%s::timestamptz + interval '15 hours')", (name, instant, instant))
         counter = Counter(name, rng.choice([30, 400, 2000]), rng.choice([0, 0.5, 1]), cursor.fetchall(), rng.random() < 0.5)
-        cursor.execute("INSERT INTO topk.roll_up_marker SELECT %s, span FROM unnest('{day,month,all_time}'::text[]) span", (name,))
         # A flush makes the days' partitions; the sessions then write by hand
         cursor.execute("SELECT 1 FROM topk.claim(%s, 'events', 'cluster', 'group', 'member', 1, '{0}', '{0}', '{100}')", (name,))
         cursor.execute("SELECT topk.flush(%s, 'events', (SELECT t.deltas(VARIADIC array_agg(t.hour(h, t.entry('first', 1)) ORDER BY h))"

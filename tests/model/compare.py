@@ -75,9 +75,28 @@ class Comparison:
         same("windows", model.all_windows(),
              {(span, NEVER if start is None else start): (INFINITE if end is None else end, sealed, revision)
               for span, start, end, _, sealed, _, revision in rows})
-        assert len(rows) == len(model.all_windows()) and not any(row[5] for row in rows), "a window twice, or rolled up"
+        assert len(rows) == len(model.all_windows()), "a window twice"
+        assert not any(rolled_up and not sealed for _, _, _, _, sealed, rolled_up, _ in rows), "rolled up before it was sealed"
         same("corrections", sorted(model.corrections),
              sorted(query("SELECT model_ms(hour_start), video_id, delta, views_after FROM topk.correction WHERE counter = %s", name)))
+
+    def rolled_up(self):
+        """After a roll-up to the end: all that is sealed, and the roll-ups hold no more and no less."""
+        model, name = self.model, self.counter
+        rows = self.query("SELECT span, model_ms(window_start), sealed, rolled_up FROM topk.time_window WHERE counter = %s", name)
+        same("windows rolled up", {row[:2] for row in rows if row[2]}, {row[:2] for row in rows if row[3]})
+        days = {start for span, start, _, rolled_up in rows if span == "day" and rolled_up}
+        expected = {span: defaultdict(int) for span in ("day", "month", "all_time")}
+        for (hour, video), views in model.in_time.items():
+            windows = model.windows_of(hour)
+            if model.sealed(model.hours.hour_of(hour)[1]):
+                expected["day"][windows["day"][0], video] += views
+            if windows["day"][0] in days:
+                expected["month"][windows["month"][0], video] += views
+                expected["all_time"][NEVER, video] += views
+        for span, sums in expected.items():
+            same(f"roll-up of the {span}", dict(sums), {(NEVER if start is None else start, video): views for start, video, views in
+                                                        self.query(f"SELECT model_ms(window_start), video_id, views FROM {name}_{span}_rollup")})
 
     def audit(self):
         rows = self.query("SELECT check_name, subject, expected, found, ok, detail FROM topk.audit(%s)", self.counter)

@@ -14,7 +14,7 @@ from stream import HOUR_MS, IDLE_MS, LATENESS_MS, MAX_AGE_MS, SKEW_MS, Backfill,
 
 MEMBERS = 3
 # How often a step is drawn, relative to the others
-STEPS = {"write": 24, "read": 24, "flush": 20, "seal": 10, "tick": 18, "idle": 6, "rebalance": 2, "steal": 2, "correct": 4, "hold": 1, "resume": 3,
+STEPS = {"write": 24, "read": 24, "flush": 20, "seal": 10, "roll_up": 8, "tick": 18, "idle": 6, "rebalance": 2, "steal": 2, "correct": 4, "hold": 1, "resume": 3,
          "crash": 1, "answer_lost": 2, "never_committed": 2, "wrong_correction": 1, "add_partition": 0.6, "start_backfill": 0.5, "reset": 0.5,
          "restart": 0.25, "check": 4}
 MS_FUNCTION = ("CREATE FUNCTION model_ms(timestamptz) RETURNS bigint IMMUTABLE LANGUAGE sql "
@@ -77,6 +77,10 @@ class Schedule:
         self.seal()
         self.check(lists=10)
         self.compare.views()
+        self.query("CALL topk.roll_up(%s)", self.counter)
+        self.check(lists=10)
+        self.compare.views()
+        self.compare.rolled_up()
         for member in self.members:
             member.forget_connection()
 
@@ -289,6 +293,13 @@ class Schedule:
         self.model.seal()
         self.compare.frontier()
 
+    def roll_up(self):
+        """Some steps; how far they came, only the database knows. What the windows hold must not show it."""
+        for _ in range(self.rng.randrange(1, 6)):
+            (rows,), = self.query("SELECT topk.roll_up_step(%s, %s)", self.counter, self.rng.choice([1, 3, 20, 10**6]))
+            self.done["rows rolled up"] += rows or 0
+            self.done["rolled up to the end"] += rows is None
+
     def hold(self):
         if not self.model.held:
             self.model.held = True
@@ -362,6 +373,8 @@ class Schedule:
     def check(self, lists=1):
         self.compare.tables()
         self.compare.random_lists(self.rng, lists)
+        if self.rng.random() < 0.5:
+            self.compare.views()
         wait_until(self._sessions_ended, 10, "the ends of closed sessions")
         self.compare.status({key: not session.closed for key, session in self.owners.items()} | {key: False for key in self.model.rows
                                                                                                  if key not in self.owners})

@@ -1,5 +1,5 @@
 // The extension's merge of sorted lists against sums by brute force: millions of small cases, among them ties, lists without a common
-// video, opposite orders, empty lists, lists that end at a threshold, and lists of which only the rest beyond some id counts.
+// video, opposite orders, empty lists, lists that end at a threshold, lists of which only the rest beyond some id counts, and tables.
 // The seed is fixed; MERGE_CASES=… sets how many.
 #include "../../extension/src/merge.h"
 
@@ -45,6 +45,7 @@ struct List {
     Row threshold;
     std::string beyond = {};  // only rows of later ids count, if is_rest
     bool is_rest = false;
+    bool is_table = false;  // which tells at once of every readable row what it is
 
     bool counts(const std::string& id) const { return !is_rest || id > beyond; }
 };
@@ -88,6 +89,25 @@ class Lists {
             }
             ++lookups;
         }
+    }
+
+    std::size_t tables() const {
+        std::size_t count = 0;
+        while (count < lists_.size() && lists_[count].is_table) ++count;
+        return count;
+    }
+
+    bool peek(std::size_t list, const MergedVideo& video, std::int64_t* value) {
+        const List& from = lists_[list];
+        for (std::size_t i = 0; i < from.readable; ++i) {
+            if (from.rows[i].id != video.id) continue;
+            *value = from.rows[i].value;
+            known_[list].emplace(video.id);
+            return true;
+        }
+        *value = !from.is_cut ? 0 : from.readable > 0 ? from.rows[from.readable - 1].value : INT64_MAX;
+        if (!from.is_cut) known_[list].emplace(video.id);
+        return !from.is_cut;
     }
 
     std::string_view keep(std::string_view id) { return *kept_.emplace(kept_.end(), id); }
@@ -173,6 +193,10 @@ std::vector<List> make_lists(Random& random, std::size_t most_lists, std::size_t
         if (below(random, 5) == 0) cut(list, random);
         list.is_rest = below(random, 6) == 0;
         list.beyond = id_of(below(random, videos + 1));
+    }
+    for (std::size_t tables = below(random, 3); tables > 0 && tables <= lists.size(); --tables) {
+        lists[tables - 1].is_table = true;
+        lists[tables - 1].is_rest = false;
     }
     return lists;
 }
@@ -263,6 +287,7 @@ void check(const std::vector<List>& lists, std::size_t k, std::size_t step, std:
 std::string text_of(const std::vector<List>& lists) {
     std::string text;
     for (const List& list : lists) {
+        if (list.is_table) text += "\ntable";
         text += list.is_rest ? "\nbeyond '" + list.beyond + "': " : "\n";
         for (std::size_t i = 0; i < list.rows.size(); ++i) {
             text += (i == list.readable ? "| " : "") + std::to_string(list.rows[i].value) + "'" + list.rows[i].id + "' ";
