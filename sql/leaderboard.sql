@@ -166,6 +166,13 @@ ROLLBACK;
 CALL topk.refresh('no such');
 \set VERBOSITY default
 
+-- A partition that somebody dropped: windows that need it get no list, which is told; the others do.
+SELECT topk.correct('video_views', '2020-02-02 10:00Z', 'w', 1, 'the last day');
+UPDATE topk.counter_data SET sealed_through = '2020-02-03 00:00Z';
+DROP TABLE video_views_hour_20200201;
+CALL topk.refresh();
+SELECT * FROM listed WHERE window_start >= '2020-02-02Z';
+
 SELECT topk.drop_counter('video_views');
 SELECT (SELECT count(*) FROM topk.leaderboard_data) + (SELECT count(*) FROM topk.leaderboard_window_data) AS left;
 DROP VIEW listed, written;

@@ -134,6 +134,16 @@ ALTER TABLE forced_hour NO FORCE ROW LEVEL SECURITY;
 SELECT prepare_all('forced') AS not_forced;
 RESET ROLE;
 SELECT ended, rows_read FROM topk.explain('24 hours', 5, NULL, 'forced') WHERE list = 'all' OR list LIKE 'prep%';
+-- So few that they lie in the table's page itself, which others may take while the list is read.
+SELECT topk.create_counter('few');
+SELECT partition FROM topk.claim('few', 'events', 'cluster', 'group', 'member', 1, '{0}', '{0}', '{100}');
+SELECT topk.flush('few', 'events', (SELECT t.deltas(VARIADIC array_agg(t.hour(hour(n), t.entry('first', 1)) ORDER BY n)) FROM generate_series(-30, 0) n), NULL, NULL, ARRAY[t.advance(0, 1, 0, 10, hour(-1) - interval '30 min')]);
+SELECT topk.seal_step('few') = hour(-2) AS sealed;
+INSERT INTO few_hour SELECT hour(n), 'a-video-with-long-id-' || v, v * 10 + n + 30 FROM generate_series(-30, 0) n, generate_series(1, 30) v;
+SELECT prepare_all('few');
+SELECT cardinality(video_ids), complete FROM topk.prepared_sum_data WHERE counter = 'few' AND since = hour(-23);
+SELECT count(*) FILTER (WHERE l IS NULL OR v IS NULL) AS differences, count(*) FROM topk('24 hours', 40, hour(0), 'few') l FULL JOIN (SELECT video_id, sum(views)::bigint AS views FROM few_hour
+    WHERE window_start > hour(-24) GROUP BY video_id) v USING (video_id, views);
 -- Without the table, of a version before.
 ALTER TABLE topk.prepared_sum_data RENAME TO none_prepared;
 SELECT lists('8 hours') NOT LIKE '%prepared%' AS none;

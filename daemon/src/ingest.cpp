@@ -297,8 +297,10 @@ void register_ingest(CLI::App& app, int& exit_code) {
     command->add_flag("--exit-at-end", options->exit_at_end, "Stop, flushed, at the offsets that were the end at the start");
     command->add_option("--kafka", options->kafka, "Any librdkafka property, repeatable")->type_name("NAME=VALUE");
     command->add_flag("--take-over", options->take_over, "Go on with a counter that another group has fed");
-    command->add_flag("--maintain", options->maintain, "Also seal hours as event time passes them; one topkd of a counter is enough");
-    add_duration(*command, "--maintain-interval", options->maintain_interval, "Time between two rounds of maintenance");
+    command->add_flag("--maintain", options->maintain,
+                      "Also seal hours, roll them up, make lists and expire; one topkd of a counter is enough");
+    add_duration(*command, "--maintain-interval", options->maintain_interval,
+                 "Time between two looks at what can be sealed; the rest comes every ten");
     add_duration(*command, "--startup-timeout", options->startup_timeout,
                  "How long an unreachable broker or database is tried at the start");
     command->callback([command, options, &exit_code] {

@@ -1,7 +1,9 @@
-// Upkeep of the counter beside the ingest: seals hours, again and again, on a thread and a connection of its own, so that
-// neither waits for the other but in the database. Whatever fails is told once and tried again; it never ends the ingest.
+// Upkeep of the counter beside the ingest: seals hours, rolls them up, makes lists, and takes away what expired; on a thread and a
+// connection of its own, so that neither waits for the other but in the database. Every part goes in bounded steps that take turns, so
+// that a long one does not hold up sealing. Whatever fails is told once and tried again; it ends neither the other parts nor the ingest.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
@@ -14,13 +16,17 @@
 
 namespace topkd {
 
+enum class MaintenancePart { kSeal, kRollUp, kRefresh, kPrepare, kExpire };
+inline constexpr std::array kMaintenanceParts{MaintenancePart::kSeal, MaintenancePart::kRollUp, MaintenancePart::kRefresh,
+                                              MaintenancePart::kPrepare, MaintenancePart::kExpire};
+
 /// The seam to the database.
 class Maintainer {
   public:
     virtual ~Maintainer() = default;
 
-    /// Seals what can be sealed; connects first if need be.
-    virtual tl::expected<void, SinkError> seal() = 0;
+    /// One bounded step of a part; connects first if need be. True if it did something, so that there may be more to do.
+    virtual tl::expected<bool, SinkError> step(MaintenancePart part) = 0;
 
     /// Asks the server to give up the call in progress. Any thread.
     virtual void cancel() = 0;
@@ -31,7 +37,10 @@ class Maintainer {
 
 class Maintenance {
   public:
-    /// Begins at once. The maintainer outlives this.
+    /// How many intervals the other parts rest, unless the frontier moved or they have more to do.
+    static constexpr int kRest = 10;
+
+    /// Begins at once. Seals every interval. The maintainer outlives this.
     Maintenance(Maintainer& maintainer, std::chrono::milliseconds interval);
     ~Maintenance();  ///< stops, and waits for the thread to end
     Maintenance(const Maintenance&) = delete;
@@ -41,13 +50,24 @@ class Maintenance {
     void stop();
 
   private:
+    using Instant = std::chrono::steady_clock::time_point;
+
+    struct Turn {
+        MaintenancePart part{};
+        Instant due{};  // the earliest is next
+        Backoff backoff{};
+        std::string trouble{};  // told last, so that it is told once
+    };
+
     void loop();
-    std::chrono::milliseconds wait_after(const tl::expected<void, SinkError>& result);
+    void plan_next(Turn& turn, const tl::expected<bool, SinkError>& result, Instant now);
+    void tell_trouble(Turn& turn, const std::string& trouble);
+    void tell_end_of_trouble(Turn& turn);
+    bool others_have(const Turn& turn, const std::string& trouble) const;
 
     Maintainer& maintainer_;
     const std::chrono::milliseconds interval_;
-    Backoff backoff_;
-    std::string trouble_;  // told last, so that it is told once
+    std::array<Turn, kMaintenanceParts.size()> turns_;
     std::mutex mutex_;
     std::condition_variable changed_;
     bool stopping_ = false;

@@ -1,22 +1,68 @@
 #include "pg_maintainer.h"
 
+#include <string_view>
+
 namespace topkd {
 
-tl::expected<void, SinkError> PgMaintainer::seal() {
+namespace {
+
+const char* name_of(MaintenancePart part) {
+    switch (part) {
+        case MaintenancePart::kSeal:
+            return "seal";
+        case MaintenancePart::kRollUp:
+            return "roll_up";
+        case MaintenancePart::kRefresh:
+            return "refresh";
+        case MaintenancePart::kPrepare:
+            return "prepare";
+        case MaintenancePart::kExpire:
+            return "expire";
+    }
+    return "";
+}
+
+bool is_true(const PGresult* result) {
+    return PQntuples(result) == 1 && std::string_view(PQgetvalue(result, 0, 0)) == "t";
+}
+
+}  // namespace
+
+/// An extension that was not updated yet only seals; ALTER EXTENSION topk UPDATE may come at any time.
+tl::expected<void, SinkError> PgMaintainer::look_for_steps() {
+    const auto found = connection_.query("SELECT to_regprocedure('topk.maintain_step(text, text, timestamptz)') IS NOT NULL", {});
+    if (!found) {
+        return tl::unexpected(found.error());
+    }
+    has_steps_ = is_true(found->get());
+    return {};
+}
+
+tl::expected<bool, SinkError> PgMaintainer::step(MaintenancePart part) {
     if (!connection_.connected()) {
+        has_steps_ = false;
         if (auto opened = connection_.open(); !opened) {
-            return opened;
+            return tl::unexpected(std::move(opened.error()));
         }
     }
-    const auto called = connection_.query("CALL topk.seal($1)", {{counter_}});
+    if (!has_steps_) {
+        if (auto looked = look_for_steps(); !looked) {
+            return tl::unexpected(std::move(looked.error()));
+        }
+    }
+    if (!has_steps_ && part != MaintenancePart::kSeal) {
+        return false;
+    }
+    const auto called = has_steps_ ? connection_.query("SELECT topk.maintain_step($1, $2)", {{counter_}, {name_of(part)}})
+                                   : connection_.query("CALL topk.seal($1)", {{counter_}});
     if (!called) {
         SinkError error = called.error();
         if (error.sqlstate == "42501") {
-            error.message += "; sealing needs the counter's owner or topk.grant_access(role, 'admin', counter)";
+            error.message += "; maintenance needs the counter's owner or topk.grant_access(role, 'admin', counter)";
         }
         return tl::unexpected(std::move(error));
     }
-    return {};
+    return has_steps_ && is_true(called->get());
 }
 
 }  // namespace topkd

@@ -13,13 +13,16 @@ class PgMaintainer final : public Maintainer {
     PgMaintainer(std::string conninfo, std::string counter)
         : counter_(std::move(counter)), connection_(std::move(conninfo), "topkd maintenance") {}
 
-    tl::expected<void, SinkError> seal() override;
+    tl::expected<bool, SinkError> step(MaintenancePart part) override;
     void cancel() override { connection_.cancel(); }
     void abort() override { connection_.abort(); }
 
   private:
+    tl::expected<void, SinkError> look_for_steps();
+
     std::string counter_;
     PgConnection connection_;
+    bool has_steps_ = false;
 };
 
 }  // namespace topkd

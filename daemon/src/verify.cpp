@@ -115,6 +115,14 @@ int report(const VerifyOptions& options, const verify::Differences& differences,
     if (recount.corrections() > 0) {
         say(fmt::format("verify: {} corrections by topk.correct were taken back before comparing", recount.corrections()));
     }
+    if (recount.unplaced_dead() > 0) {
+        say(fmt::format(
+            "verify: {} dead letters that expired cannot be told from the log: where the tables have less than it, it may be these",
+            recount.unplaced_dead()));
+    }
+    if (recount.days_compared()) {
+        say("verify: hours that expired were compared by their days, and days that expired by their months");
+    }
     say(fmt::format("verify: {}: counter {}, topic {}: {} records ({} counted or late, {} dead), {} offsets skipped, {} rows",
                     outcome(differences), options.counter, options.topic, totals.records, totals.events, totals.dead, totals.skipped,
                     totals.rows));

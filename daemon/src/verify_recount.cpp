@@ -118,6 +118,9 @@ Recount::Recount(Stored stored, HoursOf hours_of) : stored_(std::move(stored)), 
         Instant& last_flush = partitions_[book.partition].last_flush;
         last_flush = std::max(last_flush, book.flushed_at);
     }
+    for (const auto& [partition, letters] : stored_.expired_dead) {
+        partitions_[partition].expired_dead = letters;
+    }
 }
 
 std::int64_t Recount::books_of(const LogRecord& record) const {
@@ -135,13 +138,13 @@ std::optional<std::string> Recount::add(const LogRecord& record) {
     partition.records += books;
     check_fingerprint(record);
     const Decoded event = decode(record.key, record.value, record.timestamp);
-    std::int64_t dead = event.faults != 0 ? books : 0;
-    if (const auto letters = stored_.dead_letters.find({record.partition, record.offset}); letters != stored_.dead_letters.end()) {
-        check_dead(record, event.faults, event.time, letters->second, books);
-        if (event.faults == 0) {
-            dead = std::min(books, std::ssize(letters->second));
-        }
-    } else if (event.faults != 0) {
+    const auto letters = stored_.dead_letters.find({record.partition, record.offset});
+    const std::int64_t stored = letters == stored_.dead_letters.end() ? 0 : std::ssize(letters->second);
+    const std::int64_t expired = place_expired_dead(record, event, books - stored);
+    const std::int64_t dead = event.faults != 0 ? books : std::min(books, stored + expired);
+    if (stored > 0) {
+        check_dead(record, event.faults, event.time, letters->second, books - expired);
+    } else if (event.faults != 0 && expired < books) {
         differences_.add(Differences::Kind::records,
                          fmt::format("partition {} offset {}: no event, but no dead letter either", record.partition, record.offset));
     }
@@ -152,6 +155,20 @@ std::optional<std::string> Recount::add(const LogRecord& record) {
     }
     check_limits(record, event.time, partition.last_flush);
     return count(record, event, books - dead);
+}
+
+/// How many of the record's dead letters, of which some are missing, have expired. Those of good events can be told only where the event
+/// was too old when it was made, or is ahead of the clock of the last flush.
+std::int64_t Recount::place_expired_dead(const LogRecord& record, const Decoded& event, std::int64_t missing) {
+    PartitionTotals& partition = partitions_[record.partition];
+    const bool is_out_of_time = (record.timestamp && event.time < *record.timestamp - stored_.max_age) ||
+                                event.time > partition.last_flush + stored_.max_clock_skew;
+    if (missing <= 0 || partition.expired_dead == 0 || (event.faults == 0 && !is_out_of_time)) {
+        return 0;
+    }
+    const std::int64_t placed = std::min(missing, partition.expired_dead);
+    partition.expired_dead -= placed;
+    return placed;
 }
 
 void Recount::check_fingerprint(const LogRecord& record) {
@@ -224,10 +241,10 @@ std::optional<std::string> Recount::count(const LogRecord& record, const Decoded
 std::optional<std::string> Recount::find_hour(Instant time) {
     const auto known = [&] {
         const auto after = hours_.upper_bound(time);
-        if (after == hours_.begin() || std::prev(after)->second <= time) {
+        if (after == hours_.begin() || std::prev(after)->second.end <= time) {
             return false;
         }
-        current_hour_ = {std::prev(after)->first, std::prev(after)->second};
+        current_hour_ = std::prev(after)->second;
         return true;
     };
     if (known()) {
@@ -238,7 +255,7 @@ std::optional<std::string> Recount::find_hour(Instant time) {
         return loaded.error();
     }
     for (const HourBounds& hour : *loaded) {
-        hours_[hour.start] = hour.end;
+        hours_[hour.start] = hour;
     }
     return known() ? std::nullopt : std::optional<std::string>(fmt::format("the counter has no hour for {}", written(time)));
 }
@@ -265,7 +282,10 @@ void Recount::compare_books() {
         sum.skipped += book.skipped;
     }
     for (const auto& [number, book] : sums) {
-        const PartitionTotals& log = partitions_[number];
+        PartitionTotals& log = partitions_[number];
+        unplaced_dead_ += log.expired_dead;
+        log.events -= log.expired_dead;
+        log.dead += log.expired_dead;
         const std::int64_t skipped = book.next - log.records;
         const auto compare = [&, partition = number](std::string_view what, std::int64_t stored, std::int64_t recounted) {
             if (stored != recounted) {
@@ -311,27 +331,64 @@ void Recount::compare_watermarks() {
     }
 }
 
-void Recount::compare_views() {
-    const auto sums_differ = [](const Views& v) { return v.counted + v.late != v.recounted + v.recounted_late; };
-    std::vector<std::pair<Instant, std::string_view>> differing;
+/// Where rows of hours expired, the day and the month of every hour are needed.
+void Recount::look_up_hours() {
+    std::vector<Instant> wanted;
     for (const auto& [hour, videos] : stored_.hours) {
-        totals_.rows += videos.size();
-        for (const auto& [video_id, views] : videos) {
-            if (sums_differ(views) || (!split_not_compared_ && views.late != views.recounted_late)) {
-                differing.emplace_back(hour, video_id);
-            }
+        wanted.push_back(hour);
+    }
+    for (const auto& [hour, views] : stored_.expired_late) {
+        wanted.push_back(hour);
+    }
+    for (const Instant hour : wanted) {
+        if (auto error = find_hour(hour)) {
+            differences_.add(Differences::Kind::rows, fmt::format("hour {}: {}", written(hour), *error));
         }
     }
+}
+
+void Recount::compare_views() {
+    if (stored_.hours_expired_through) {
+        look_up_hours();
+    }
+    const auto bounds_of = [&](Instant hour) {
+        const auto found = hours_.find(hour);
+        return found == hours_.end() ? nullptr : &found->second;
+    };
+    for (const auto& [name, window] : windows_of(stored_, bounds_of)) {
+        compare_window(name, window);
+    }
+}
+
+void Recount::compare_window(const WindowName& name, const Window& window) {
+    const auto lacking = [](const Views& v) { return v.recounted + v.recounted_late - v.counted - v.late; };
+    const bool compares_late = !split_not_compared_ && window.expired_late == 0;
+    std::int64_t expired = 0;
+    std::vector<std::string_view> differing;
+    for (const auto& [video_id, views] : window.videos) {
+        if (lacking(views) > 0 && (window.expired_late > 0 || unplaced_dead_ > 0)) {
+            expired += lacking(views);
+        } else if (lacking(views) != 0 || (compares_late && views.late != views.recounted_late)) {
+            differing.push_back(video_id);
+        }
+    }
+    totals_.rows += window.videos.size();
+    const std::string place = fmt::format("{} {}", name.span_name(), written(name.start));
+    if (expired != window.expired_late && unplaced_dead_ == 0) {
+        differences_.add(Differences::Kind::rows,
+                         fmt::format("{}: {} late views have expired, but the tables have {} views less than the log", place,
+                                     window.expired_late, expired));
+    }
     std::sort(differing.begin(), differing.end());
-    for (const auto& [hour, video_id] : differing) {
-        const Views& views = stored_.hours[hour][std::string(video_id)];
-        const std::string place = fmt::format("hour {} video {}", written(hour), in_quotes(video_id));
-        if (sums_differ(views)) {
-            differences_.add(Differences::Kind::rows, fmt::format("{}: the tables have {} views, the log {}", place,
+    for (const std::string_view video_id : differing) {
+        const Views& views = window.videos.at(std::string(video_id));
+        const std::string video = fmt::format("{} video {}", place, in_quotes(video_id));
+        if (lacking(views) != 0) {
+            differences_.add(Differences::Kind::rows, fmt::format("{}: the tables have {} views, the log {}", video,
                                                                   views.counted + views.late, views.recounted + views.recounted_late));
         } else {
             differences_.add(Differences::Kind::rows,
-                             fmt::format("{}: the tables have {} views in time and {} late, by the log {} and {} are", place, views.counted,
+                             fmt::format("{}: the tables have {} views in time and {} late, by the log {} and {} are", video, views.counted,
                                          views.late, views.recounted, views.recounted_late));
         }
     }

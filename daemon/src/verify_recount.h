@@ -15,6 +15,7 @@
 
 #include "verify_split.h"
 #include "verify_stored.h"
+#include "verify_windows.h"
 
 namespace topkd::verify {
 
@@ -75,6 +76,13 @@ class Recount {
 
     std::int64_t corrections() const { return stored_.corrections; }
 
+    /// True if rows of hours have expired.
+    bool days_compared() const { return stored_.hours_expired_through.has_value(); }
+
+    /// After compare: how many of the dead letters that expired cannot be told from the log. They are of events which were too old, or
+    /// ahead of the clock, by a clock that nobody knows any more, so that views the tables lack may be theirs.
+    std::int64_t unplaced_dead() const { return unplaced_dead_; }
+
     /// After compare: why counted and late were compared in their sum only; none if also one by one.
     const std::optional<std::string>& split_not_compared() const { return split_not_compared_; }
 
@@ -84,6 +92,7 @@ class Recount {
         std::int64_t events = 0;
         std::int64_t late = 0;  ///< of the events
         std::int64_t dead = 0;
+        std::int64_t expired_dead = 0;  ///< dead letters that expired, and are not found in the log yet
         Instant last_flush = 0;
     };
 
@@ -91,23 +100,27 @@ class Recount {
     std::int64_t books_of(const LogRecord& record) const;
     void check_fingerprint(const LogRecord& record);
     void check_limits(const LogRecord& record, Instant time, Instant last_flush);
+    std::int64_t place_expired_dead(const LogRecord& record, const Decoded& event, std::int64_t missing);
     void check_dead(const LogRecord& record, unsigned faults, Instant time, std::vector<DeadLetter>& letters, std::int64_t books);
     std::optional<std::string> count(const LogRecord& record, const Decoded& event, std::int64_t times);
     std::optional<std::string> find_hour(Instant time);
     void compare_books();
     void compare_dead_letters();
+    void look_up_hours();
     void compare_views();
+    void compare_window(const WindowName& name, const Window& window);
     void compare_watermarks();
 
     Stored stored_;
     HoursOf hours_of_;
-    std::map<Instant, Instant> hours_;  ///< end by start
-    HourBounds current_hour_;           ///< of the record before, where the next one most likely lies as well
+    std::map<Instant, HourBounds> hours_;  ///< by start
+    HourBounds current_hour_;              ///< of the record before, where the next one most likely lies as well
     HourViews* current_views_ = nullptr;
     std::map<int, PartitionTotals> partitions_;
     EventTimes times_;
     Totals totals_;
     std::optional<std::string> split_not_compared_;
+    std::int64_t unplaced_dead_ = 0;
     Differences differences_;
 };
 

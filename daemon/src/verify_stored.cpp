@@ -92,6 +92,25 @@ constexpr std::string_view kBookColumns =
     "partition, start_offset, next_offset, counted, late, dead, skipped, last_offset, last_timestamp_ms, last_crc,"
     " coalesce(cluster_id, ''), clock_advanced_at IS NOT NULL";
 
+/// A column of the registry as text; NULL where it is missing, since the extension is of a version in which nothing expired.
+std::string newer(std::string_view column) {
+    return fmt::format("to_jsonb(c) ->> '{}'", column);
+}
+
+/// A frontier of expiry in milliseconds; NULL while nothing expired.
+std::string frontier(std::string_view column) {
+    const std::string instant = fmt::format("({})::timestamptz", newer(column));
+    return fmt::format("CASE WHEN isfinite({0}) THEN {1} END", instant, millis(instant));
+}
+
+/// Rows of a table of (window_start, video_id, views) that its roll-up of a span does not have yet.
+std::string not_rolled_up(std::string_view span) {
+    return fmt::format(
+        "(r.window_start, r.video_id) > (coalesce((SELECT window_start FROM topk.roll_up_marker WHERE counter = $1 AND span = '{0}'),"
+        " '-infinity'), coalesce((SELECT video_id FROM topk.roll_up_marker WHERE counter = $1 AND span = '{0}'), ''))",
+        span);
+}
+
 constexpr std::string_view kWatermark = "CASE WHEN isfinite(watermark) THEN (extract(epoch FROM watermark) * 1000)::bigint END";
 
 Book book(const Row& row) {
@@ -123,13 +142,16 @@ class Snapshot {
 
     tl::expected<Stored, std::string> read() {
         run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", {}, [](const Row&) {});
-        const std::string hour_table = read_counter();
-        if (!error_ && hour_table.empty()) {
+        read_counter();
+        if (!error_ && tables_.hours.empty()) {
             error_ = fmt::format("there is no counter \"{}\" that this user may read", counter_);
         }
         read_books();
         read_dead_letters();
-        read_views(hour_table);
+        read_views();
+        if (has_retention_) {
+            read_expired();
+        }
         run("COMMIT", {}, [](const Row&) {});
         if (error_) {
             return tl::unexpected(*error_);
@@ -144,19 +166,21 @@ class Snapshot {
         }
     }
 
-    /// The name of the hour table, quoted and qualified, since search_path has no schema of the user's.
-    std::string read_counter() {
-        std::string hour_table;
-        run(fmt::format("SELECT hour_table::text, {}, {}, {}, {} FROM topk.counter WHERE name = $1", millis("created_at"),
-                        millis("max_age"), millis("max_clock_skew"), millis("lateness")),
+    /// The names of tables are quoted and qualified, since search_path has no schema of the user's.
+    void read_counter() {
+        run(fmt::format("SELECT hour_table::text, {}, {}, {}, {}, {}, {}, {}, {} FROM topk.counter c WHERE name = $1", millis("created_at"),
+                        millis("max_age"), millis("max_clock_skew"), millis("lateness"), newer("day_rollup"), newer("month_rollup"),
+                        frontier("hours_expired_through"), frontier("days_expired_through")),
             {counter_}, [&](const Row& row) {
-                hour_table = row.string(0);
+                tables_ = {row.string(0), row.string(5), row.string(6)};
+                has_retention_ = !row.null(5);
                 stored_.counter_created_at = row.integer(1);
                 stored_.max_age = row.integer(2);
                 stored_.max_clock_skew = row.integer(3);
                 stored_.lateness = row.integer(4);
+                stored_.hours_expired_through = row.optional_integer(7);
+                stored_.days_expired_through = row.optional_integer(8);
             });
-        return hour_table;
     }
 
     void read_books() {
@@ -180,9 +204,18 @@ class Snapshot {
             });
     }
 
-    void read_views(const std::string& hour_table) {
+    void read_views() {
         const auto views_of = [&](const Row& row) -> Views& { return stored_.hours[row.integer(0)][row.string(1)]; };
-        run(fmt::format("SELECT {}, video_id, views FROM {}", millis("window_start"), hour_table), {},
+        std::string where;
+        std::vector<std::string> parameters;
+        if (stored_.hours_expired_through) {
+            where = fmt::format(
+                " LEFT JOIN topk.hour_map m ON m.counter = $1 AND m.hour_start = h.window_start"
+                " WHERE m.counter IS NULL OR (m.day_start >= {} AND m.month_start >= {})",
+                instant(stored_.hours_expired_through), instant(stored_.days_expired_through));
+            parameters = {counter_};
+        }
+        run(fmt::format("SELECT {}, video_id, views FROM {} h{}", millis("window_start"), tables_.hours, where), parameters,
             [&](const Row& row) { views_of(row).counted += row.integer(2); });
         run(fmt::format("SELECT {}, video_id, views FROM topk.late_views WHERE counter = $1", millis("hour_start")), {counter_},
             [&](const Row& row) { views_of(row).late += row.integer(2); });
@@ -193,9 +226,49 @@ class Snapshot {
             });
     }
 
+    static std::string instant(const std::optional<Instant>& milliseconds) {
+        return milliseconds ? fmt::format("to_timestamp({}::bigint / 1000)", *milliseconds) : "'-infinity'::timestamptz";
+    }
+
+    /// Days with expired hours, unless their month has expired days, and such months; and what expired besides.
+    void read_expired() {
+        run(fmt::format("SELECT {}, views FROM topk.expired_late WHERE counter = $1", millis("hour_start")), {counter_},
+            [&](const Row& row) { stored_.expired_late[row.integer(0)] += row.integer(1); });
+        run("SELECT partition, letters FROM topk.expired_dead WHERE counter = $1 AND topic = $2", {counter_, topic_},
+            [&](const Row& row) { stored_.expired_dead[static_cast<int>(row.integer(0))] += row.integer(1); });
+        if (!stored_.hours_expired_through) {
+            return;
+        }
+        const std::string hours = fmt::format("{} r JOIN topk.hour_map m ON m.counter = $1 AND m.hour_start = r.window_start WHERE {}",
+                                              tables_.hours, not_rolled_up("day"));
+        const std::string days =
+            "(SELECT day_start, min(month_start) AS month_start FROM topk.hour_map WHERE counter = $1 GROUP BY day_start) n";
+        run(fmt::format("SELECT {}, video_id, sum(views)::bigint FROM (SELECT window_start, video_id, views FROM {}"
+                        " UNION ALL SELECT m.day_start, r.video_id, r.views FROM {}) d JOIN {} ON n.day_start = d.window_start"
+                        " WHERE d.window_start < {} AND n.month_start >= {} GROUP BY d.window_start, video_id",
+                        millis("d.window_start"), tables_.days, hours, days, instant(stored_.hours_expired_through),
+                        instant(stored_.days_expired_through)),
+            {counter_}, [&](const Row& row) { stored_.days[row.integer(0)][row.string(1)] += row.integer(2); });
+        run(fmt::format("SELECT {}, video_id, sum(views)::bigint FROM (SELECT window_start, video_id, views FROM {}"
+                        " UNION ALL SELECT n.month_start, r.video_id, r.views FROM {} r JOIN {} ON n.day_start = r.window_start WHERE {}"
+                        " UNION ALL SELECT m.month_start, r.video_id, r.views FROM {}) d"
+                        " WHERE d.window_start < {} GROUP BY d.window_start, video_id",
+                        millis("d.window_start"), tables_.months, tables_.days, days, not_rolled_up("month"), hours,
+                        instant(stored_.days_expired_through)),
+            {counter_}, [&](const Row& row) { stored_.months[row.integer(0)][row.string(1)] += row.integer(2); });
+    }
+
+    struct Tables {
+        std::string hours;
+        std::string days;
+        std::string months;
+    };
+
     PGconn* connection_;
     const std::string& counter_;
     const std::string& topic_;
+    Tables tables_;
+    bool has_retention_ = false;
     Stored stored_;
     std::optional<std::string> error_;
 };
@@ -228,10 +301,11 @@ tl::expected<std::vector<HourBounds>, std::string> StoredReader::hours(const std
     std::vector<HourBounds> result;
     const auto error =
         query(connection_.get(),
-              fmt::format("SELECT {}, {} FROM topk.hours($1, to_timestamp($2::bigint / 1000), to_timestamp($3::bigint / 1000)) ORDER BY 1",
-                          millis("hour_start"), millis("hour_end")),
+              fmt::format("SELECT {}, {}, {}, {} FROM topk.hours($1, to_timestamp($2::bigint / 1000), to_timestamp($3::bigint / 1000))"
+                          " ORDER BY 1",
+                          millis("hour_start"), millis("hour_end"), millis("day_start"), millis("month_start")),
               {counter, std::to_string(since), std::to_string(until)}, [&](const Row& row) {
-                  result.push_back({row.integer(0), row.integer(1)});
+                  result.push_back({row.integer(0), row.integer(1), row.integer(2), row.integer(3)});
               });
     if (error) {
         return tl::unexpected(*error);

@@ -55,6 +55,7 @@ struct Views {
 };
 
 using HourViews = std::unordered_map<std::string, Views>;
+using Sums = std::unordered_map<std::string, std::int64_t>;  ///< views by video
 using PartitionOffset = std::pair<int, std::int64_t>;
 
 struct Stored {
@@ -67,12 +68,23 @@ struct Stored {
     std::int64_t lateness = 0;
     std::int64_t corrections = 0;           ///< by topk.correct, taken back in the hours above
     std::vector<std::string> other_topics;  ///< that were counted into the same tables
+
+    // Hours of a day of which some have expired are not in the hours above but in their day here, with all views in time; days of a
+    // month likewise, in their month.
+    std::optional<Instant> hours_expired_through;  ///< none: nothing expired
+    std::optional<Instant> days_expired_through;
+    std::unordered_map<Instant, Sums> days;
+    std::unordered_map<Instant, Sums> months;
+    std::unordered_map<Instant, std::int64_t> expired_late;  ///< late views that are no longer in the hours above, by hour
+    std::map<int, std::int64_t> expired_dead;                ///< dead letters that are no longer above, by partition
 };
 
 /// An hour window of the counter.
 struct HourBounds {
     Instant start = 0;
     Instant end = 0;
+    Instant day = 0;  ///< the start of its day
+    Instant month = 0;
 };
 
 /// A connection of its own to the database that the counter lives in.

@@ -400,7 +400,8 @@ BEGIN
         EXCEPTION WHEN object_not_in_prerequisite_state OR numeric_value_out_of_range THEN
             -- Rows that should be there are not, or a sum exceeds bigint. The other windows' lists do not wait for that.
             GET STACKED DIAGNOSTICS message = MESSAGE_TEXT;
-            RAISE WARNING USING MESSAGE = format('the %s of %s of counter "%s" gets no list: %s', due.span, due.at, counter, message);
+            RAISE WARNING USING MESSAGE = format('counter "%s" gets no list of %s: %s', counter,
+                CASE due.span WHEN 'all_time' THEN 'all time' ELSE format('the %s of %s', due.span, due.at) END, message);
         END;
         EXIT WHEN clock_timestamp() > deadline;
     END LOOP;

@@ -4,6 +4,7 @@
 #include "arguments.h"
 #include "calendar.h"
 #include "counter_lock.h"
+#include "cover.h"
 #include "hour_list.h"
 
 namespace topk {
@@ -104,6 +105,7 @@ void create_partition(const Counter& counter, TimestampTz start) {
     lock_counter(counter.hour_table, LockPurpose::kPartitions, ExclusiveLock);
     // Whoever held the lock may have made the partition: forget what the caches knew, and read the map anew.
     AcceptInvalidationMessages();
+    if (start < counter.hours_expired_through) refuse_expired_hour(counter, start);
     const Hours hours = partition_hours(counter, start);
     if (!has_partition(counter, start)) as_user(counter.owner, [&] { attach_new_table(counter, hours); });
     if (!hours.front().stored) store_hours(counter, hours);

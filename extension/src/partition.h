@@ -14,7 +14,7 @@ bool has_partition(const Counter& counter, TimestampTz start);
 /// Makes the partition for the day of an hour unless there is one by now, and stores the day's hours in topk.hour_map.
 /// The partition is made standalone and then attached: readers and writers of other partitions are not held up.
 /// Takes LockPurpose::kPartitions until the transaction ends. Requires: SPI connected, no row of this hour written yet.
-/// Failure: 22023 if no hour of the counter begins at start.
+/// Failure: 22023 if no hour of the counter begins at start; 55000 if it has expired.
 void create_partition(const Counter& counter, TimestampTz start);
 
 /// Stores the hours of every partition that is there, of a table which came with its partitions: from a dump of the owner's

@@ -20,11 +20,12 @@ Statement spans_statement = {"SELECT s FROM topk.counter_data, unnest(prepared_s
 
 Statement set_spans_statement = {"UPDATE topk.counter_data SET prepared_spans = $2 WHERE name = $1"};
 
-// Holds the counter's row, so that nothing is stored for one that was dropped.
+// So that nothing is stored for a counter that was dropped. It comes before the locks on tables, which are read then.
+Statement lock_row_statement = {"SELECT FROM topk.counter_data WHERE name = $1 AND hour_table = $2 FOR KEY SHARE"};
+
 Statement store_statement = {
-    "WITH known AS MATERIALIZED (SELECT name FROM topk.counter_data WHERE name = $1 AND hour_table = $2 FOR KEY SHARE)"
-    " INSERT INTO topk.prepared_sum_data AS p (counter, since, until, corrections, complete, video_ids, views)"
-    " SELECT name, $3, $4, $5, $6, $7, $8 FROM known"
+    "INSERT INTO topk.prepared_sum_data AS p (counter, since, until, corrections, complete, video_ids, views)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7)"
     " ON CONFLICT (counter, since, until) DO UPDATE SET corrections = excluded.corrections, complete = excluded.complete,"
     "  video_ids = excluded.video_ids, views = excluded.views, prepared_at = excluded.prepared_at"};
 
@@ -115,10 +116,20 @@ Argument views_of(std::span<const Ranked> list) {
                                                           FLOAT8PASSBYVAL, TYPALIGN_DOUBLE))};
 }
 
+/// False if the counter was dropped.
+bool lock_row(const Counter& counter) {
+    std::uint64_t found = 0;
+    as_user(extension_owner(), [&] {
+        found = run(lock_row_statement, {text_value(counter.name), oid_value(counter.hour_table)}, Snapshot::kFresh);
+    });
+    return found > 0;
+}
+
 /// False if hours of the range have expired: topk() refuses the span, too.
 bool prepare(const Counter& counter, const Range& range) {
     const Cover cover = cover_of_hours(counter, range.since, range.until, nullptr);
     if (!cover.hours.empty() && cover.hours.front().window < counter.hours_expired_through) return false;
+    if (!lock_row(counter)) return false;
     std::span<Ranked> list;
     as_user(counter.owner, [&] { list = greatest_sums(counter, cover); });
     const std::int64_t corrections = corrections_within(counter, range.since, range.until);
@@ -126,7 +137,6 @@ bool prepare(const Counter& counter, const Range& range) {
     as_user(extension_owner(), [&] {
         run(store_statement,
             {text_value(counter.name),
-             oid_value(counter.hour_table),
              time_value(range.since),
              time_value(range.until),
              int8_value(corrections),

@@ -13,11 +13,12 @@ RowKey instant_key(AttrNumber column, StrategyNumber strategy, RegProcedure func
     return {column, strategy, function, InvalidOid, TimestampTzGetDatum(value)};
 }
 
+/// The elements of an array, copied: a small one lies in the table's page, which is let go when the row was read.
 std::span<Datum> elements(Datum array, Oid type, int length, bool by_value, char align) {
     Datum* values;
     bool* nulls;
     int count;
-    deconstruct_array(DatumGetArrayTypeP(array), type, length, by_value, align, &values, &nulls, &count);
+    deconstruct_array(DatumGetArrayTypePCopy(array), type, length, by_value, align, &values, &nulls, &count);
     return {values, static_cast<std::size_t>(count)};
 }
 

@@ -91,6 +91,7 @@ def test_counter(pair, identity):
     client(pair.publisher, "pg_dump", "--schema-only", "-n", "app", "-f", "tables.sql")
     psql(pair.subscriber, "-f", "tables.sql")
     pair.subscriber.execute("SELECT topk.register_counter('v', 'app.v_hour', 'UTC', '60 s', '5 min', '400 days', '60 s')")
+    pair.subscriber.execute("DELETE FROM topk.roll_up_marker WHERE counter = 'v'")
     pair.subscribe(", ".join(f"app.v_{suffix}" for suffix in TABLES) + ", topk.roll_up_marker WHERE (counter = 'v')")
     compare(pair, source)
 

@@ -30,7 +30,6 @@ class Cron:
         for database in (self.home, self.away):
             database.create()
             database.execute("CREATE EXTENSION topk")
-            stand_in(database)
         self.home.execute("CREATE EXTENSION pg_cron")
         for role in (OWNER, STRANGER):
             self.home.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
@@ -47,12 +46,6 @@ class Cron:
         """How the job's runs that have ended ended."""
         return {status for status, in self.home.query("SELECT DISTINCT status FROM cron.job_run_details d JOIN cron.job j USING (jobid)"
                                                       " WHERE j.jobname = %s AND d.status IN ('succeeded', 'failed')", jobname)}
-
-
-def stand_in(database):
-    """The maintenance of versions before topk.maintain."""
-    if not database.value("SELECT count(*) FROM pg_proc WHERE proname = 'maintain' AND pronamespace = 'topk'::regnamespace"):
-        database.execute("CREATE PROCEDURE topk.maintain(counter text) LANGUAGE plpgsql AS $$ BEGIN CALL topk.seal(counter); COMMIT; END $$")
 
 
 def make_counter(database, name, user="postgres"):

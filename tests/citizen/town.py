@@ -83,9 +83,18 @@ class Counter:
         return self.owner.value("SELECT hour_start FROM topk.hours(%s, %s, %s)", self.name, instant, instant + timedelta(seconds=1))
 
     def maintain(self):
-        """All of the maintenance that this version has."""
-        known = self.owner.value("SELECT count(*) FROM pg_proc WHERE proname = 'maintain' AND pronamespace = 'topk'::regnamespace")
-        self.owner.execute(f"CALL topk.{'maintain' if known else 'seal'}(%s)", self.name)
+        """All of the maintenance that the extension's version has."""
+        old = self.owner.value("SELECT extversion = '1.0' FROM pg_extension WHERE extname = 'topk'")
+        self.owner.execute(f"CALL topk.{'seal' if old else 'maintain'}(%s)", self.name)
+
+    def require_all_kinds(self):
+        """What is moved is worth it: there are rows everywhere, and the roll-up has come to months."""
+        tables = ["hour", "late"]
+        if self.owner.value("SELECT extversion <> '1.0' FROM pg_extension WHERE extname = 'topk'"):
+            tables += ["day_rollup", "month_rollup", "all_time_rollup"]
+            assert self.owner.value("SELECT count(DISTINCT span) FROM topk.leaderboard WHERE counter = %s AND sealed", self.name) == 2
+        for table in tables:
+            assert self.owner.value(sql.SQL("SELECT count(*) FROM {}").format(self.table(table))) > 0, (self.name, table)
 
     def frontier(self):
         return self.owner.value("SELECT extract(epoch FROM sealed_through) FROM topk.counter WHERE name = %s", self.name)
@@ -130,6 +139,7 @@ class Town:
         for counter in self.counters:
             counter.make()
             counter.first_hours(seed)
+            counter.require_all_kinds()
         self.database.execute("SET search_path = public, pg_catalog")
         self.database.execute("CREATE TYPE public.mood AS ENUM ('sad', 'ok', 'happy')")
         self.database.execute("CREATE TABLE public.plays (genre text, mood mood, views bigint, video_id text COLLATE \"C\", PRIMARY KEY (video_id))")
@@ -150,11 +160,11 @@ class Town:
             counter.owner.close()
 
     def state(self):
-        """Every row of every table, in words; the tables' names with their schemas."""
+        """Every row of every table, in words; the tables' names with their schemas. But prepared sums: they are made again, and not dumped."""
         self.database.execute("SET search_path = ''")
         tables = self.database.query("SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relnamespace NOT IN"
                                      " ('pg_catalog'::regnamespace, 'information_schema'::regnamespace) ORDER BY 1")
-        return {name: self.database.query(f"SELECT t::text FROM {name} t ORDER BY 1") for name, in tables}
+        return {name: self.database.query(f"SELECT t::text FROM {name} t ORDER BY 1") for name, in tables if name != "topk.prepared_sum_data"}
 
     def lists(self):
         return {counter.name: counter.lists() for counter in self.counters}

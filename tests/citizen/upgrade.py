@@ -61,6 +61,10 @@ def upgrade(old, new):
     # Programs find the server, and the server the extension, beside themselves: copies, not links
     run_in(new.installation, "sh", "-c", f"cp --remove-destination {shlex.quote(str(bin_there))}/* {shlex.quote(str(new.bindir))}",
            folders=[new.directory], as_server=True)
-    return run_in(new.installation, new.bindir / "pg_upgrade", "--old-bindir", programs, "--new-bindir", new.bindir, "--old-datadir", old.data,
-                  "--new-datadir", new.data, "--username", "postgres", "--old-port", old.port, "--new-port", new.port, "--no-sync",
-                  folders=[old.directory, new.directory], folder=new.directory, as_server=True)
+    try:
+        run_in(new.installation, new.bindir / "pg_upgrade", "--old-bindir", programs, "--new-bindir", new.bindir, "--old-datadir", old.data,
+               "--new-datadir", new.data, "--username", "postgres", "--old-port", old.port, "--new-port", new.port, "--no-sync",
+               folders=[old.directory, new.directory], folder=new.directory, as_server=True)
+    except servers.ServerError as error:
+        ends = ["\n".join([str(log), *log.read_text(errors="replace").splitlines()[-80:]]) for log in new.data.glob("pg_upgrade_output.d/*/log/*.log")]
+        raise servers.ServerError("\n".join([str(error), *ends])) from None

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "fingerprint.h"
@@ -20,11 +21,12 @@ using testing::IsEmpty;
 constexpr Instant kHour = 3'600'000;
 constexpr Instant kNoon = 1'772'366'400'000;
 constexpr std::int64_t kDay = 24 * kHour;
+constexpr Instant kMarch = kNoon - 12 * kHour;
 
 tl::expected<std::vector<HourBounds>, std::string> utc_hours(Instant since, Instant until) {
     std::vector<HourBounds> hours;
     for (Instant start = since - since % kHour; start < until; start += kHour) {
-        hours.push_back({start, start + kHour});
+        hours.push_back({start, start + kHour, start - start % kDay, start < kMarch ? kMarch - 28 * kDay : kMarch});
     }
     return hours;
 }
@@ -257,6 +259,109 @@ TEST(VerifyRecount, TheFirstDifferencesOfEachKindAreInWords) {
     EXPECT_THAT(words.front(), HasSubstr("records skipped"));
     EXPECT_THAT(words[1], HasSubstr("hour 2026"));
     EXPECT_THAT(words.back(), HasSubstr("a dead letter"));
+}
+
+/// The hours of the log's day are gone, and it is in the day roll-up; late views stay by hour.
+Stored with_expired_hours() {
+    Stored stored = consistent({});
+    stored.hours_expired_through = kMarch + kDay;
+    stored.hours.clear();
+    stored.days[kMarch] = {{"a", 3}, {"b", 1}, {"c", 1}};
+    return stored;
+}
+
+TEST(VerifyRecount, HoursThatExpiredAreComparedByDay) {
+    Stored stored = with_expired_hours();
+    EXPECT_THAT(differences(stored), IsEmpty());
+    stored.days[kMarch]["a"] = 2;
+    stored.days[kMarch]["d"] = 1;
+    EXPECT_THAT(differences(stored), ElementsAre("day 2026-03-01T00:00:00Z video \"a\": the tables have 2 views, the log 3",
+                                                 "day 2026-03-01T00:00:00Z video \"d\": the tables have 1 views, the log 0"));
+    // A day of which the log has nothing
+    stored = with_expired_hours();
+    stored.days[kMarch - kDay]["a"] = 1;
+    EXPECT_THAT(differences(stored), ElementsAre(HasSubstr("day 2026-02-28T00:00:00Z video \"a\"")));
+    // Hours of a day that is not there
+    stored = with_expired_hours();
+    stored.days.clear();
+    EXPECT_THAT(differences(stored), testing::SizeIs(3));
+}
+
+TEST(VerifyRecount, OnlyWhatExpiredIsComparedByDay) {
+    Log log;
+    log.entries.push_back({15, Log::event("z", kNoon + kDay)});
+    Stored stored = with_expired_hours();
+    stored.books[0].next = 16;
+    stored.books[0].counted = 6;
+    stored.books[0].flushed_at = kNoon + kDay + kHour;
+    stored.hours[kNoon + kDay] = {{"z", {1}}};
+    EXPECT_THAT(differences(stored, log), IsEmpty());
+    stored.hours[kNoon + kDay]["z"].counted = 2;
+    EXPECT_THAT(differences(stored, log), ElementsAre(HasSubstr("hour 2026-03-02T12:00:00Z video \"z\": the tables have 2")));
+}
+
+TEST(VerifyRecount, DaysThatExpiredAreComparedByMonth) {
+    Stored stored = with_expired_hours();
+    stored.days_expired_through = kMarch + kDay;
+    stored.months[kMarch] = std::exchange(stored.days, {})[kMarch];
+    EXPECT_THAT(differences(stored), IsEmpty());
+    ++stored.months[kMarch]["b"];
+    EXPECT_THAT(differences(stored), ElementsAre("month 2026-03-01T00:00:00Z video \"b\": the tables have 2 views, the log 1"));
+}
+
+TEST(VerifyRecount, CorrectionsOfExpiredHoursAreTakenBack) {
+    Stored stored = with_expired_hours();
+    stored.days[kMarch]["a"] = 10;
+    stored.hours[kNoon]["a"].counted = -7;
+    EXPECT_THAT(differences(stored), IsEmpty());
+    stored.hours[kNoon]["a"].counted = -6;
+    EXPECT_THAT(differences(stored), ElementsAre(HasSubstr("have 4 views, the log 3")));
+}
+
+TEST(VerifyRecount, LateViewsThatExpiredAreComparedInTheirSum) {
+    Stored stored = consistent({});
+    stored.hours[kNoon]["a"].counted = 1;
+    stored.hours[kNoon].erase("c");
+    stored.expired_late[kNoon] = 2;
+    EXPECT_THAT(differences(stored), IsEmpty());
+    stored.expired_late[kNoon] = 3;
+    EXPECT_THAT(differences(stored),
+                ElementsAre("hour 2026-03-01T12:00:00Z: 3 late views have expired, but the tables have 2 views less than the log"));
+    stored.expired_late[kNoon] = 2;
+    stored.hours[kNoon]["b"].counted = 2;
+    EXPECT_THAT(differences(stored), ElementsAre(HasSubstr("video \"b\": the tables have 2 views, the log 1")));
+    // Of an hour of a day that expired
+    stored = with_expired_hours();
+    --stored.days[kMarch]["a"];
+    stored.expired_late[kNoon + kHour] = 1;
+    EXPECT_THAT(differences(stored), IsEmpty());
+}
+
+TEST(VerifyRecount, DeadLettersThatExpiredAreMissed) {
+    const Log log;
+    Stored stored = consistent(log);
+    stored.dead_letters.erase({0, 8});
+    stored.dead_letters.erase({0, 12});  // a good event, too old by the record's own time
+    stored.expired_dead[0] = 2;
+    EXPECT_THAT(differences(stored), IsEmpty());
+    // One more is missing than expired.
+    stored = consistent(log);
+    stored.dead_letters.erase({0, 8});
+    stored.dead_letters.erase({0, 9});
+    stored.expired_dead[0] = 1;
+    EXPECT_THAT(differences(stored), ElementsAre(HasSubstr("offset 9: no event, but no dead letter")));
+}
+
+TEST(VerifyRecount, ExpiredDeadLettersThatTheLogDoesNotTellAreNoDifference) {
+    // Of offset 14, which was too old when it was consumed.
+    Stored stored = consistent({});
+    stored.hours[kNoon].erase("c");
+    --stored.books[0].counted;
+    ++stored.books[0].dead;
+    stored.expired_dead[0] = 1;
+    EXPECT_THAT(differences(stored), IsEmpty());
+    stored.hours[kNoon]["b"].counted = 2;
+    EXPECT_THAT(differences(stored), ElementsAre(HasSubstr("video \"b\": the tables have 2 views, the log 1")));
 }
 
 TEST(VerifyRecount, UnknownHoursAreAFailure) {

@@ -1,0 +1,60 @@
+-- topk.maintain: all of the upkeep in one call, part by part; a part that fails keeps none of the others from running.
+SET timezone = 'UTC'; SET datestyle = 'ISO'; SET client_min_messages = warning;
+SELECT topk.create_counter();
+SELECT partition FROM topk.claim('video_views', 'events', 'cluster', 'group', 'member', 1, '{0}', '{0}', '{1000}');
+CREATE FUNCTION views(at timestamptz, from_offset bigint, watermark timestamptz) RETURNS timestamptz LANGUAGE sql AS
+    $$ SELECT topk.flush('video_views', 'events', t.deltas(t.hour(at, t.entry('a', 5), t.entry('b', 6))), NULL, NULL, ARRAY[t.advance(0, 1, from_offset, from_offset + 1, watermark)]) $$;
+CREATE VIEW state AS SELECT c.sealed_through, c.hours_expired_through, c.days_expired_through,
+    (SELECT count(*) FROM video_views_day_rollup) AS day_rows, (SELECT count(*) FROM video_views_month_rollup) AS month_rows,
+    (SELECT count(*) FROM topk.leaderboard WHERE sealed) AS ranks FROM topk.counter c;
+
+-- Step by step, as topkd does; true: it did something
+SELECT views('2020-01-01 05:00Z', 0, '2020-01-01 06:05Z');
+SELECT topk.maintain_step('video_views', 'seal') AS sealed, topk.maintain_step('video_views', 'expire') AS expired;
+SELECT topk.maintain_step('video_views', 'seal') AS sealed;
+SELECT topk.maintain_step('video_views', 'roll_up') AS rolled_up;
+SELECT topk.maintain_step('video_views', 'roll_up') AS rolled_up;
+SELECT topk.maintain_step('video_views', 'refresh') AS refreshed;
+SELECT topk.maintain_step('video_views', 'refresh') AS refreshed;
+SELECT * FROM state;
+SELECT t.error($$SELECT topk.maintain_step('video_views', 'vacuum')$$);
+SELECT t.error($$SELECT topk.maintain_step('video_views', NULL)$$);
+
+-- All at once: the day is sealed, in month and all time, listed. Of January only its last week is kept as hours.
+SELECT views('2020-01-02 05:00Z', 1, '2020-02-01 00:05Z');
+CALL topk.maintain();
+SELECT * FROM state;
+SELECT span, rank, video_id, views FROM topk.leaderboard WHERE span <> 'hour' ORDER BY span, window_start, rank;
+SELECT * FROM topk.audit() WHERE NOT ok;
+
+-- No list can be made: the rest is done, and the error told at the end.
+SELECT views('2020-02-01 05:00Z', 2, '2020-02-20 00:05Z');
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no list today' USING HINT = 'Come tomorrow.'; END $$;
+CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON topk.leaderboard_window_data FOR EACH ROW EXECUTE FUNCTION refuse();
+\set VERBOSITY terse
+CALL topk.maintain('video_views');
+\set VERBOSITY default
+SELECT * FROM state;
+DROP TRIGGER refuse ON topk.leaderboard_window_data;
+CALL topk.maintain();
+SELECT * FROM state;
+
+-- It is called alone, and by who may.
+\set VERBOSITY terse
+BEGIN;
+CALL topk.maintain();
+ROLLBACK;
+CALL topk.maintain('no such');
+CALL topk.maintain(NULL);
+CREATE ROLE regress_maintain_read; CREATE ROLE regress_maintain_admin;
+SELECT topk.grant_access('regress_maintain_read', 'read'), topk.grant_access('regress_maintain_admin', 'admin');
+SET ROLE regress_maintain_read;
+CALL topk.maintain();
+SET ROLE regress_maintain_admin;
+CALL topk.maintain();
+RESET ROLE;
+
+DROP VIEW state;
+SELECT topk.drop_counter('video_views');
+DROP FUNCTION views, refuse;
+DROP ROLE regress_maintain_read, regress_maintain_admin;
