@@ -5,7 +5,7 @@ What a list must be is a sum over the hours and the late additions, by plain SQL
 hours change only beyond the markers. Windows and hours come from topk.hours().
 """
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 # (time zone, an instant of a day on which it is odd)
 ZONES = [("UTC", "2026-01-15 12:00Z"), ("America/Havana", "2020-11-01 12:00Z"), ("Asia/Kathmandu", "2026-02-28 20:00Z"),
@@ -19,6 +19,7 @@ class Counter:
     skew: float          # 0: all alike; else some videos have most views, in all hours
     hours: list          # (start, day, month)
     steady: bool         # the same videos lead in every hour
+    prepared: list = field(default_factory=list)  # (since, until) of prepared sums, to ask for such ranges more often
 
     def video(self, rng, hour):
         rank = int(self.videos ** (1 - rng.random() * self.skew)) if self.skew else rng.randrange(self.videos)
@@ -39,6 +40,7 @@ def create(database, rng, number):
         cursor.execute("SELECT 1 FROM topk.claim(%s, 'events', 'cluster', 'group', 'member', 1, '{0}', '{0}', '{100}')", (name,))
         cursor.execute("SELECT topk.flush(%s, 'events', (SELECT t.deltas(VARIADIC array_agg(t.hour(h, t.entry('first', 1)) ORDER BY h))"
                        " FROM unnest(%s::timestamptz[]) h), NULL, NULL, ARRAY[t.advance(0, 1, 0, 1)])", (name, [hour[0] for hour in counter.hours]))
+        cursor.execute("UPDATE topk.counter_data SET sealed_through = '2100-01-01' WHERE name = %s", (name,))  # prepared sums are of sealed hours
         # Few candidates: lists end at their thresholds
         cursor.execute("SELECT c.oid::regclass::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam"
                        " JOIN pg_class r ON r.oid = i.indrelid WHERE a.amname = 'topk' AND c.relkind = 'i' AND r.relname LIKE %s", (name + "%",))
@@ -96,8 +98,12 @@ def roll_up(cursor, counter, rng):
         found = cursor.fetchone()
         if found[0] >= counter.hours[-4][0] or rng.random() < 0.01:
             cursor.execute(f"DELETE FROM {name}_day_rollup; DELETE FROM {name}_month_rollup; DELETE FROM {name}_all_time_rollup;"
-                           " UPDATE topk.roll_up_marker SET window_start = '-infinity', video_id = '' WHERE counter = %s", (name,))
+                           " UPDATE topk.roll_up_marker SET window_start = '-infinity', video_id = '' WHERE counter = %s;"
+                           " DELETE FROM topk.prepared_sum_data WHERE counter = %s", (name, name))
+            counter.prepared = []
             return "start over"
+        if found[0] > counter.hours[0][0] and rng.random() < 0.2:
+            return prepare(cursor, counter, rng, found[0])
     else:
         source, target = "day_rollup", "month_start" if span == "month" else "'-infinity'"
         cursor.execute(f"SELECT day_start::text, max(hour_end)::text, {target}::text FROM topk.hour_map WHERE counter = %s AND day_start >= %s"
@@ -117,16 +123,33 @@ def roll_up(cursor, counter, rng):
     return f"rolled up to {span}"
 
 
+def prepare(cursor, counter, rng, until):
+    """Prepared sums up to an hour, from several, as topk.prepare_step would make them of the hours before the running one; few, so that
+    many videos are not among them."""
+    starts = [start for start, _, _ in counter.hours if start < until]
+    for since in rng.sample(starts, min(len(starts), 25)):
+        depth = rng.choice([1, 10, 100, 2048])
+        cursor.execute(f"INSERT INTO topk.prepared_sum_data (counter, since, until, corrections, complete, video_ids, views)"
+                       f" SELECT %s, %s, %s, 0, count(*) < %s, coalesce(array_agg(video_id ORDER BY n), '{{}}'), coalesce(array_agg(views ORDER BY n), '{{}}')"
+                       f" FROM (SELECT video_id, sum(views)::bigint AS views, row_number() OVER (ORDER BY sum(views) DESC, video_id) AS n FROM {counter.name}_hour"
+                       f"  WHERE window_start >= %s AND window_start < %s GROUP BY video_id ORDER BY n LIMIT %s) s ON CONFLICT (counter, since, until) DO NOTHING",
+                       (counter.name, since, until, depth, since, until, depth))
+        counter.prepared = counter.prepared[-100:] + [(since, until)]
+    return "prepared"
+
+
 def ask(counter, rng):
     """(call, its arguments, what it must be: a query of video_id and views, its arguments, the call of topk.explain or None)"""
     name = counter.name
     at = rng.randrange(len(counter.hours))
     hour, day, month = counter.hours[at]
     k = rng.choice([1, 3, 10, 10, 100, 1000])
-    span = rng.choice(["day", "day", "day", "month", "all_time", "trailing", "trailing", "between"])
+    span = rng.choice(["day", "day", "day", "month", "all_time", "trailing", "trailing", "trailing", "between"])
     of_hours = f"SELECT video_id, views FROM {name}_hour WHERE window_start = ANY (%s::timestamptz[])"
     if span in ("trailing", "between"):
         count = rng.randint(1, at + 1)
+        if prepared := [since for since, until in counter.prepared if until <= hour] if rng.random() < 0.7 else []:
+            count = at + 1 - [start for start, _, _ in counter.hours].index(rng.choice(prepared))
         parts, values = of_hours, [[start for start, _, _ in counter.hours[at + 1 - count:at + 1]]]
         if span == "between" and at + 1 < len(counter.hours):
             call, given = "topk.between(%s, %s, %s, %s)", [values[0][0], counter.hours[at + 1][0], k, name]

@@ -107,9 +107,9 @@ class Sessions:
         if explain and rng.random() < 0.5:
             cursor.execute(f"SELECT ended FROM {explain} WHERE list = 'all'", given)
             self.count(cursor.fetchone()[0])
-            cursor.execute(f"SELECT count(*) FROM {explain} WHERE list LIKE '%% (rest)'", given)
-            if cursor.fetchone()[0]:
-                self.count("lists with rests")
+            cursor.execute(f"SELECT bool_or(list LIKE '%% (rest)'), bool_or(list LIKE 'prepared%%') FROM {explain}", given)
+            for kind, found in zip(("lists with rests", "lists with prepared sums"), cursor.fetchone()):
+                self.counts[kind] += bool(found)
 
 
 @pytest.mark.skipif(settings.METHOD != "topk", reason="counters have topk indexes")
@@ -138,7 +138,7 @@ def test_merged_lists_equal_sums(start, major, run_directory, test_name, count_u
         if sessions.failure:
             raise sessions.failure
         for kind in ("merge", "aggregate: written in a transaction with one snapshot", "on the standby", "on the primary", "own rows", "vacuums",
-                     "rolled up to day", "rolled up to month", "rolled up to all_time", "start over"):
+                     "rolled up to day", "rolled up to month", "rolled up to all_time", "start over", "lists with rests", "lists with prepared sums"):
             assert sessions.counts[kind], f"never {kind}: {dict(sessions.counts)}"
         assert_no_crash(standby)
     assert_no_crash(primary)
