@@ -128,8 +128,20 @@ bool advance(const Counter& counter) {
     const TimestampTz days_bound =
         std::min({frontiers.days_until, hours, markers.of[kMonthRollup].window, markers.of[kAllTimeRollup].window});
     const TimestampTz days = std::max(frontiers.days, last_day_end(counter, frontiers.days, days_bound));
-    return run(advance_statement, {text_value(counter.name), oid_value(counter.hour_table), time_value(hours), time_value(days)},
-               Snapshot::kFresh) > 0;
+    if (hours == frontiers.hours && days == frontiers.days) return false;
+    const auto refuse = [&](int waited_ms) {
+        ereport(ERROR,
+                (errcode(ERRCODE_LOCK_NOT_AVAILABLE), errmsg("could not move the frontiers of expiry of counter \"%s\"", counter.name),
+                 errdetail("Somebody else has been changing the counter for %d ms.", waited_ms),
+                 errhint("Look in pg_locks for a transaction that was left open, and try again.")));
+    };
+    std::uint64_t moved = 0;
+    const auto move = [&] {
+        moved = run(advance_statement, {text_value(counter.name), oid_value(counter.hour_table), time_value(hours), time_value(days)},
+                    Snapshot::kFresh);
+    };
+    with_bounded_wait(move, refuse);
+    return moved > 0;
 }
 
 /// True if every snapshot that is in use, or may come, sees what the transaction did, which is committed. The same horizon as VACUUM's:

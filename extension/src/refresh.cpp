@@ -274,7 +274,12 @@ bool refresh_list(const Counter& counter, const char* span, TimestampTz at) {
         if (run(hold_statement, {text_value(counter.name), oid_value(counter.hour_table)}, Snapshot::kFresh) == 0)
             ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("counter \"%s\" was dropped", counter.name)));
     });
-    lock_counter(counter.hour_table, LockPurpose::kLists, ExclusiveLock);
+    const auto refuse = [&](int waited_ms) {
+        ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE), errmsg("could not lock the lists of counter \"%s\"", counter.name),
+                        errdetail("Somebody else has been making lists for %d ms.", waited_ms),
+                        errhint("Look in pg_locks for a transaction that was left open, and try again.")));
+    };
+    with_bounded_wait([&] { lock_counter(counter.hour_table, LockPurpose::kLists, ExclusiveLock); }, refuse);
     // Before the snapshot: what was committed by then is in it.
     const TimestampTz refreshed_at = GetCurrentTimestamp();
     Listed listed = {};

@@ -111,8 +111,10 @@ class Database:
         return self.cluster.conninfo(self.name, user, **more)
 
     def create_counter(self, name="video_views", **options):
+        """It keeps all of its rows: streams begin weeks ago, and what they became is looked at, row by row."""
         arguments = "".join(f", {key} => %s" for key in options)
         self.execute(f"SELECT topk.create_counter(%s{arguments})", name, *options.values())
+        self.execute("SELECT topk.set_retention(%s, hours => '1000 years', days => '1000 years')", name)
 
     def progress(self, topic, counter="video_views"):
         """partition → its row of topk.kafka_progress, as a dictionary; nothing while the database is away."""
