@@ -80,6 +80,9 @@ GRANT SELECT ON video_views_hour, video_views_late, video_views_day_rollup TO re
 SET LOCAL ROLE regress_expire_owner;
 SELECT window_start, video_id, views FROM video_views_day ORDER BY 1, 2;
 ROLLBACK;
+BEGIN;
+SELECT topk.expire_step('video_views') AS rolled_back;
+ROLLBACK;
 SELECT topk.expire_step('video_views') AS rows;
 SELECT window_start, video_id, views FROM video_views_day ORDER BY 1, 2;
 SELECT window_start, video_id, views FROM video_views_day_rollup ORDER BY 1, 2;

@@ -282,18 +282,63 @@ bool drop_oldest(const Counter& counter, const Drop& drop) {
     return found;
 }
 
-/// Rows of one of the counter's tables, in the order of its key. Requires: the owner's rights.
-std::uint64_t delete_rows(const char* table, const char* condition, TimestampTz before) {
-    return run_once(psprintf("DELETE FROM %s WHERE ctid = ANY (ARRAY(SELECT ctid FROM %s WHERE %s window_start < $1"
-                             " ORDER BY window_start, video_id LIMIT $2))",
-                             table, table, condition),
-                    {time_value(before), int8_value(kRowsOfAStep)}, Snapshot::kFresh);
+/// Behind which row the session's next step looks for rows of a table that expired. What it deleted before stays in the index, dead, as
+/// long as somebody's snapshot is older, and every step would step over all of it. Only a hint: the step may have been rolled back.
+struct Resume {
+    Oid table;
+    TimestampTz window;
+    char* video_id;  ///< in TopMemoryContext
+};
+Resume resume = {InvalidOid, 0, nullptr};
+
+bool has_resume(Oid table) {
+    return resume.table == table && resume.video_id != nullptr;
+}
+
+void resume_behind(Oid table, TimestampTz window, const char* video_id) {
+    char* kept = MemoryContextStrdup(TopMemoryContext, video_id);
+    if (resume.video_id != nullptr) pfree(resume.video_id);
+    resume = {table, window, kept};
+}
+
+/// Rows of one of the counter's tables that expired, in the order of its key.
+struct Expired {
+    Oid table;
+    const char* name;
+    const char* condition;
+    TimestampTz before;
+
+    Argument window() const { return time_value(has_resume(table) ? resume.window : DT_NOBEGIN); }
+    Argument video_id() const { return text_value(has_resume(table) ? resume.video_id : ""); }
+};
+
+constexpr const char* kExpiredRows = "FROM %s WHERE %s window_start < $1 AND (window_start, video_id) > ($2, $3)";
+
+/// Requires: the owner's rights.
+bool has_rows(const Expired& rows) {
+    const char* from = psprintf(kExpiredRows, rows.name, rows.condition);
+    const auto look = [&] {
+        return run_once(psprintf("SELECT %s LIMIT 1", from), {time_value(rows.before), rows.window(), rows.video_id()}, Snapshot::kFresh) >
+               0;
+    };
+    if (look()) return true;
+    if (!has_resume(rows.table)) return false;
+    resume.table = InvalidOid;
+    return look();
 }
 
 /// Requires: the owner's rights.
-bool has_rows_before(const char* table, const char* condition, TimestampTz before) {
-    return run_once(psprintf("SELECT FROM %s WHERE %s window_start < $1 LIMIT 1", table, condition), {time_value(before)},
-                    Snapshot::kFresh) > 0;
+std::uint64_t delete_rows(const Expired& rows) {
+    const char* from = psprintf(kExpiredRows, rows.name, rows.condition);
+    const std::uint64_t found =
+        run_once(psprintf("WITH gone AS (DELETE FROM %s WHERE ctid = ANY (ARRAY(SELECT ctid %s ORDER BY window_start, video_id LIMIT $4))"
+                          " RETURNING window_start, video_id)"
+                          " SELECT window_start, video_id, count(*) OVER () FROM gone ORDER BY window_start DESC, video_id DESC LIMIT 1",
+                          rows.name, from),
+                 {time_value(rows.before), rows.window(), rows.video_id(), int8_value(kRowsOfAStep)}, Snapshot::kFresh);
+    if (found == 0) return 0;
+    resume_behind(rows.table, DatumGetTimestampTz(cell(0, 1).value), text_cell(0, 2));
+    return static_cast<std::uint64_t>(DatumGetInt64(cell(0, 3).value));
 }
 
 /// Policies that hide rows from their owner would keep them for ever.
@@ -332,13 +377,13 @@ std::uint64_t delete_some(const Counter& counter) {
         const char* condition;
     } kinds[] = {{counter.rollups[kDayRollup], ""}, {counter.late_table, "span = 'day' AND"}};
     for (const auto& kind : kinds) {
-        const char* table = table_name(counter, kind.table);
-        bool has_rows = false;
-        as_user(counter.owner, [&] { has_rows = has_rows_before(table, kind.condition, days); });
-        if (!has_rows) continue;
+        const Expired rows = {kind.table, table_name(counter, kind.table), kind.condition, days};
+        bool has_some = false;
+        as_user(counter.owner, [&] { has_some = has_rows(rows); });
+        if (!has_some) continue;
         as_user(extension_owner(), [&] { is_free = begin_expiry(counter); });
         if (!is_free) return 0;
-        as_user(counter.owner, [&] { deleted = delete_rows(table, kind.condition, days); });
+        as_user(counter.owner, [&] { deleted = delete_rows(rows); });
         if (deleted > 0) return deleted;
     }
     return 0;
