@@ -39,6 +39,29 @@ DROP TRIGGER refuse ON topk.leaderboard_window_data;
 CALL topk.maintain();
 SELECT * FROM state;
 
+-- Parts take turns, sealing first: an hour that can be sealed when the roll-up has begun is sealed before the roll-up ends.
+SELECT views('2020-02-20 05:00Z', 3, '2020-02-20 06:05Z');
+CREATE FUNCTION go_on() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    -- While the first hour is rolled up the next can be sealed, and then one more.
+    UPDATE topk.kafka_progress_data SET watermark = watermark + interval '1 hour' WHERE watermark < '2020-02-20 09:00Z';
+    INSERT INTO public.turns (sealed_through) SELECT sealed_through FROM topk.counter;
+    RETURN NULL;
+END $$;
+CREATE TABLE turns (n serial, sealed_through timestamptz);
+CREATE TRIGGER go_on AFTER UPDATE ON topk.roll_up_marker FOR EACH ROW EXECUTE FUNCTION go_on();
+CALL topk.maintain();
+SELECT * FROM turns ORDER BY n;
+SELECT sealed_through FROM topk.counter;
+DROP TRIGGER go_on ON topk.roll_up_marker;
+DROP TABLE turns;
+DROP FUNCTION go_on;
+-- Who has nothing to do writes nothing.
+CALL topk.maintain();
+BEGIN;
+SELECT topk.maintain_step('video_views', 'expire') AS did, pg_current_xact_id_if_assigned() AS writes_as;
+COMMIT;
+
 -- It is called alone, and by who may.
 \set VERBOSITY terse
 BEGIN;

@@ -55,6 +55,7 @@ DECLARE
     at_video text[];
     hours text;
     days text;
+    kept text;  -- Of an expired day rows are deleted one by one: none of them is there from the moment the frontier moves.
     made text;
     existing pg_class;
 BEGIN
@@ -72,17 +73,19 @@ BEGIN
                 WHERE m.counter = %L AND m.hour_start >= %3$s GROUP BY m.day_start) d JOIN %4$s r ON r.window_start = d.day_start
             WHERE r.window_start >= %3$s AND (r.window_start > %3$s OR r.video_id > %5$s)',
             CASE grain WHEN 'month' THEN 'd.month_start' ELSE $sql$'-infinity'::timestamptz$sql$ END, name, at_window[2], day_rollup, at_video[2]);
+        kept := CASE grain WHEN 'day' THEN
+            format('window_start >= coalesce((SELECT c.days_expired_through FROM topk.counter_data c WHERE c.name = %L), %L)', name, '-infinity') END;
         made := format('%s_%s', name, grain);
         SELECT * INTO existing FROM pg_class c WHERE c.relnamespace = home AND c.relname = made::name AND c.relkind = 'v';
         made := format('%I.%I', (SELECT n.nspname FROM pg_namespace n WHERE n.oid = home), made);
         EXECUTE format($sql$CREATE OR REPLACE VIEW %s %s AS SELECT part.window_start, part.video_id, sum(part.views)::int8 AS views FROM (
-            SELECT window_start, video_id, views FROM %s
+            SELECT window_start, video_id, views FROM %s %s
             UNION ALL %s
-            UNION ALL SELECT window_start, video_id, views FROM %s WHERE span = %L) part
+            UNION ALL SELECT window_start, video_id, views FROM %s WHERE span = %L %s) part
             GROUP BY part.window_start, part.video_id$sql$,
             made, 'WITH (' || array_to_string(existing.reloptions, ', ') || ')',
             CASE grain WHEN 'day' THEN day_rollup WHEN 'month' THEN month_rollup ELSE all_time_rollup END,
-            hours || CASE grain WHEN 'day' THEN '' ELSE ' UNION ALL ' || days END, late_table, grain);
+            'WHERE ' || kept, hours || CASE grain WHEN 'day' THEN '' ELSE ' UNION ALL ' || days END, late_table, grain, 'AND ' || kept);
         IF existing.oid IS NULL THEN
             EXECUTE format('COMMENT ON VIEW %s IS %L', made,
                 format('exact, live views of counter %I by %s and video: roll-up, hours not rolled up yet, and late views', name, replace(grain, '_', ' ')));
@@ -181,11 +184,18 @@ COMMENT ON COLUMN topk.counter_data.hour_list_retention IS 'how long final lists
 COMMENT ON COLUMN topk.counter_data.late_retention IS 'how long topk.late_views and topk.dead_letter are kept';
 COMMENT ON COLUMN topk.counter_data.hours_expired_through IS 'hours that begin before it may have lost their rows';
 COMMENT ON COLUMN topk.counter_data.days_expired_through IS 'days that begin before it may have lost their rows in the day roll-up';
+-- The views of days, which read with their owner's rights, leave out what expired.
+GRANT SELECT (name, days_expired_through) ON topk.counter_data TO PUBLIC;
 
 -- A dump may be restored where transactions are numbered otherwise: an id that is yet to come there says nothing.
 ALTER TABLE topk.counter_data ADD COLUMN hours_expired_by xid8, ADD COLUMN hours_expired_at timestamptz;
 COMMENT ON COLUMN topk.counter_data.hours_expired_by IS 'the transaction that moved hours_expired_through: partitions are dropped when no snapshot is older';
 COMMENT ON COLUMN topk.counter_data.hours_expired_at IS 'when that was';
+
+ALTER TABLE topk.counter_data ADD COLUMN drop_trouble text, ADD COLUMN drop_trouble_told_at timestamptz, ADD COLUMN drop_refused_at timestamptz;
+COMMENT ON COLUMN topk.counter_data.drop_trouble IS 'why a partition that expired was not dropped the last time that this was told';
+COMMENT ON COLUMN topk.counter_data.drop_trouble_told_at IS 'when that was: the same is told again after an hour';
+COMMENT ON COLUMN topk.counter_data.drop_refused_at IS 'when somebody kept a table that was to be dropped: maintenance tries again after a minute';
 
 CREATE OR REPLACE VIEW topk.counter WITH (security_barrier) AS
     SELECT c.name, c.hour_table, c.time_zone, c.lateness, c.max_clock_skew, c.max_age, c.idle_timeout, c.sealed_through,
@@ -247,21 +257,32 @@ CREATE FUNCTION topk.delete_expired(counter text) RETURNS bigint
     SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION topk.delete_expired IS 'part of topk.expire_step: deletes some rows that expired; how many';
 
-CREATE FUNCTION topk.drop_expired_hours(counter text, lock_timeout interval) RETURNS boolean
+CREATE FUNCTION topk.drop_expired_hours(counter text, lock_timeout interval, skipped int DEFAULT 0) RETURNS boolean
     AS 'MODULE_PATHNAME', 'topk_drop_expired_hours' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp;
-COMMENT ON FUNCTION topk.drop_expired_hours IS 'part of topk.expire_step: drops the oldest partition whose hours expired, once no snapshot needs it; whether it did; 55P03 after lock_timeout';
+COMMENT ON FUNCTION topk.drop_expired_hours IS 'part of topk.expire_step: drops the oldest partition but "skipped" whose hours expired, once no snapshot needs it; whether it did; 55P03, or 55006 of the partition itself, after lock_timeout; NULL: 100 ms, and not within a minute of such an error';
 
--- The partition comes last: who waits for its lock has others behind him, and should do so once in a run.
+CREATE FUNCTION topk.note_expiry_trouble(counter text, trouble text, by_lock boolean) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'topk_note_expiry_trouble' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.note_expiry_trouble IS 'part of topk.expire_step: notes why a partition was not dropped, and says whether to tell: once an hour, or when it is something else';
+
+-- The partition comes last: who waits for its lock has others behind him, and should do so once in a run. One that cannot be dropped
+-- keeps none of those behind it.
 CREATE FUNCTION topk.expire_step(counter text, lock_timeout interval DEFAULT '100 ms') RETURNS bigint
     LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $expire_step$
 DECLARE
     deleted bigint;
+    dropped boolean := false;
+    skipped int := 0;
+    kept int := 0;  -- by who uses them
+    state text;
     message text;
     detail text;
     hint text;
+    trouble text;
 BEGIN
     IF topk.advance_expiry(counter) THEN
         RETURN 1;  -- to be committed before anything is taken away
@@ -270,21 +291,31 @@ BEGIN
     IF deleted > 0 THEN
         RETURN deleted;
     END IF;
-    BEGIN
-        RETURN topk.drop_expired_hours(counter, lock_timeout)::int;
-    EXCEPTION WHEN lock_not_available OR dependent_objects_still_exist OR object_in_use THEN
-        GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-        message := format('expired hours of counter "%s" stay for now: %s', counter, concat_ws(' ', message || '.', nullif(detail, ''), nullif(hint, '')));
+    LOOP
+        BEGIN
+            dropped := topk.drop_expired_hours(counter, lock_timeout, skipped);
+            EXIT;
+        EXCEPTION WHEN lock_not_available OR dependent_objects_still_exist OR object_in_use THEN
+            GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+            trouble := coalesce(trouble, concat_ws(' ', message || '.', nullif(detail, ''), nullif(hint, '')));
+            skipped := skipped + 1;
+            kept := kept + (state <> '2BP01')::int;
+            -- Every table that is waited for has its own readers wait.
+            EXIT WHEN state = '55P03' OR kept = 2;
+        END;
+    END LOOP;
+    IF trouble IS NOT NULL AND topk.note_expiry_trouble(counter, trouble, kept > 0) THEN
+        message := format('expired hours of counter "%s" stay for now: %s', counter, trouble);
         IF EXISTS (SELECT FROM topk.counter c WHERE c.name = expire_step.counter AND c.hours_expired_at < now() - interval '1 hour') THEN
             RAISE WARNING '%', message;
         ELSE
             RAISE NOTICE '%', message;
         END IF;
-        RETURN 0;
-    END;
+    END IF;
+    RETURN dropped::int;
 END
 $expire_step$;
-COMMENT ON FUNCTION topk.expire_step IS 'part of topk.expire: one bounded step, to be committed before the next; 0: nothing to do, or what there is has to wait; for the counter''s owner and admins';
+COMMENT ON FUNCTION topk.expire_step IS 'part of topk.expire: one bounded step, to be committed before the next; 0: nothing to do, or what there is has to wait; lock_timeout NULL: 100 ms, but none within a minute of one in vain; for the counter''s owner and admins';
 
 -- Procedures have no SET clause, so that they may commit: all their names are qualified.
 CREATE PROCEDURE topk.expire(counter text DEFAULT 'video_views') LANGUAGE plpgsql
@@ -434,7 +465,7 @@ BEGIN
         WHEN 'refresh' THEN
             done := topk.refresh_step(counter, since);
         WHEN 'expire' THEN
-            done := topk.expire_step(counter);
+            done := topk.expire_step(counter, NULL);
         ELSE
             RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('maintenance has no part "%s"', part),
                 HINT = 'Use seal, roll_up, refresh, prepare or expire.';
@@ -462,13 +493,15 @@ END
 $refresh$;
 COMMENT ON PROCEDURE topk.refresh IS 'brings topk.leaderboard up to date: the final list of every sealed window, and those of open ones as of now, in steps that it commits; for the counter''s owner and admins';
 
--- Where a part fails the others run all the same, and so does it the next time; the first error is raised at the end. No part is a
--- nested CALL: what commits cannot be in a block that catches errors.
+-- One step of each part in turn, so that no hour waits for its seal until a long roll-up has ended. Where a part fails the others run all
+-- the same, and it has another turn after a minute if they are still at it, or else in the next run; the first error is raised at the end.
+-- No part is a nested CALL: what commits cannot be in a block that catches errors.
 CREATE PROCEDURE topk.maintain(counter text DEFAULT 'video_views') LANGUAGE plpgsql
 AS $maintain$
 DECLARE
-    began timestamptz := pg_catalog.clock_timestamp();
-    part text;
+    parts pg_catalog.text[] := '{seal,roll_up,refresh,prepare,expire}';
+    since timestamptz := pg_catalog.clock_timestamp();
+    rests_until timestamptz[] := '{-infinity,-infinity,-infinity,-infinity,-infinity}';
     more boolean;
     failed text;
     state text;
@@ -476,22 +509,26 @@ DECLARE
     detail text;
     hint text;
 BEGIN
-    FOREACH part IN ARRAY '{seal,roll_up,refresh,prepare,expire}'::pg_catalog.text[] LOOP
-        LOOP
+    LOOP
+        more := false;
+        -- The clock was set back: no list would be new enough until it has come here again.
+        IF pg_catalog.clock_timestamp() OPERATOR(pg_catalog.<) since THEN since := '-infinity'; END IF;
+        FOR i IN 1..5 LOOP
+            CONTINUE WHEN rests_until[i] OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp();
             BEGIN
-                more := topk.maintain_step(maintain.counter, part, began);
+                more := topk.maintain_step(maintain.counter, parts[i], since) OR more;
             EXCEPTION WHEN OTHERS THEN
-                more := false;
+                rests_until[i] := pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) '1 minute'::pg_catalog.interval;
                 IF failed IS NULL THEN
-                    failed := part;
+                    failed := parts[i];
                     GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
                 ELSIF NOT pg_catalog.texteq(SQLERRM, message) THEN
-                    RAISE WARNING USING ERRCODE = SQLSTATE, MESSAGE = pg_catalog.format('%s: %s', part, SQLERRM);
+                    RAISE WARNING USING ERRCODE = SQLSTATE, MESSAGE = pg_catalog.format('%s: %s', parts[i], SQLERRM);
                 END IF;
             END;
             COMMIT;
-            EXIT WHEN NOT more;
         END LOOP;
+        EXIT WHEN NOT more;
     END LOOP;
     IF failed IS NOT NULL THEN
         message := pg_catalog.array_to_string(pg_catalog.array_remove(ARRAY[pg_catalog.concat(message, '.'), detail, hint], ''), ' ');
@@ -499,7 +536,7 @@ BEGIN
     END IF;
 END
 $maintain$;
-COMMENT ON PROCEDURE topk.maintain IS 'seals, rolls up, refreshes and expires what is due, in steps that it commits; raises the first error when all parts had their turn; for the counter''s owner and admins';
+COMMENT ON PROCEDURE topk.maintain IS 'seals, rolls up, refreshes, prepares and expires what is due, in steps that take turns, which it commits; raises the first error when all parts are done; for the counter''s owner and admins';
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Schedule: a counter's job of pg_cron, which lives in one database of a server, this one or another
@@ -584,7 +621,7 @@ END
 $forget_jobs$;
 COMMENT ON FUNCTION topk.forget_jobs IS 'part of topk.drop_counter: removes the jobs, or says how';
 
--- One job does all: pg_cron starts none twice at once, and a seal that waits for a roll-up to end only lets an hour take views a little longer.
+-- One job does all: pg_cron starts none twice at once, and sealing has its turn between the steps of the others.
 CREATE FUNCTION topk.schedule(counter text DEFAULT 'video_views', every interval DEFAULT NULL) RETURNS bigint
     LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
@@ -599,6 +636,11 @@ DECLARE
     as_role text := '';
 BEGIN
     PERFORM topk.require_admin(counter);
+    IF NOT (SELECT r.rolcanlogin FROM pg_roles r WHERE r.rolname = current_user) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('role "%s" cannot log in', current_user),
+            DETAIL = 'pg_cron connects as the role that a job belongs to.',
+            HINT = format('Call topk.schedule as a role that can. It needs topk.grant_access(role, ''admin'', %L).', counter);
+    END IF;
     timing := CASE WHEN seconds > 0 AND seconds < 60 AND seconds % 1 = 0 THEN format('%s seconds', trunc(seconds))
                    WHEN seconds = 60 THEN '* * * * *'
                    WHEN seconds = 3600 THEN '0 * * * *'
@@ -613,7 +655,7 @@ BEGIN
 
     IF here IS NULL THEN
         -- With the rights of who asked, not of the superuser who runs it
-        IF EXISTS (SELECT FROM pg_roles r WHERE r.rolname = current_user AND r.rolcanlogin AND NOT r.rolsuper) THEN
+        IF EXISTS (SELECT FROM pg_roles r WHERE r.rolname = current_user AND NOT r.rolsuper) THEN
             as_role := format(', username => %L', current_user);
         END IF;
         PERFORM topk.refuse_without_cron(format('SELECT cron.schedule_in_database(%L, %L, %L, %L%s)',

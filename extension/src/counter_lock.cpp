@@ -23,6 +23,13 @@ int bounded_wait_ms() {
     return LockTimeout > 0 ? std::min(LockTimeout, kLongestWaitMs) : kLongestWaitMs;
 }
 
+void refuse_locked_row(const char* counter_name, int waited_ms) {
+    ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE), errmsg("could not lock the registry row of counter \"%s\"", counter_name),
+                    errdetail("A change of the counter has been in flight for %d ms.", waited_ms),
+                    errhint("Look for an open transaction in pg_locks and pg_stat_activity, and try again.")));
+    pg_unreachable();
+}
+
 void lock_seal(Oid hour_table, const char* counter_name) {
     const auto refuse = [&](int waited_ms) {
         ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE), errmsg("could not lock the frontier of counter \"%s\"", counter_name),

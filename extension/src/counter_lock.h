@@ -48,6 +48,13 @@ void with_bounded_wait(Body&& body, Refuse&& refuse) {
     PG_END_TRY();
     AtEOXact_GUC(false, nest_level);
 }
+/// Raises 55P03: somebody kept the registry's row of the counter that long.
+[[noreturn]] void refuse_locked_row(const char* counter_name, int waited_ms);
+/// Runs body, which locks or changes the registry's row of the counter: a client that did so and stopped keeps it from nobody without end.
+template <typename Body>
+void with_bounded_row_wait(const char* counter_name, Body&& body) {
+    with_bounded_wait(body, [&](int waited_ms) { refuse_locked_row(counter_name, waited_ms); });
+}
 /// Takes the seal lock exclusively. Flushes queue behind who waits for it, so nobody does without end: a client that stopped in the middle
 /// of a flush keeps it until its partition is claimed. Failure: 55P03, naming the counter, after ten seconds or the caller's lock_timeout.
 void lock_seal(Oid hour_table, const char* counter_name);

@@ -211,7 +211,8 @@ TOPK_SQL_FUNCTION(topk_set_prepared_spans) {
     with_spi([&] {
         const Counter counter = find_counter(name, Snapshot::kFresh);
         require_access(counter, {"admin"}, Snapshot::kFresh);
-        as_user(extension_owner(), [&] { run(set_spans_statement, {text_value(counter.name), {TEXTARRAYOID, spans}}, Snapshot::kFresh); });
+        const auto set = [&] { run(set_spans_statement, {text_value(counter.name), {TEXTARRAYOID, spans}}, Snapshot::kFresh); };
+        with_bounded_row_wait(counter.name, [&] { as_user(extension_owner(), set); });
     });
     PG_RETURN_VOID();
 }

@@ -1,6 +1,7 @@
 // topk.set_retention.
 #include "arguments.h"
 #include "counter.h"
+#include "counter_lock.h"
 
 namespace topk {
 
@@ -42,12 +43,13 @@ TOPK_SQL_FUNCTION(topk_set_retention) {
         const Counter counter = find_counter(name, Snapshot::kFresh);
         require_access(counter, {"admin"}, Snapshot::kFresh);
         std::uint64_t found = 0;
-        as_user(extension_owner(), [&] {
+        const auto set = [&] {
             found =
                 run(set_statement,
                     {text_value(counter.name), oid_value(counter.hour_table), retentions[0], retentions[1], retentions[2], retentions[3]},
                     Snapshot::kFresh);
-        });
+        };
+        with_bounded_row_wait(counter.name, [&] { as_user(extension_owner(), set); });
         if (found == 0) ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("counter \"%s\" was dropped", counter.name)));
         if (!DatumGetBool(cell(0, 1).value))
             ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),

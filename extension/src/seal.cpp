@@ -68,7 +68,11 @@ Frontier read_frontier(const Counter& counter) {
 
 /// Locks the registry's row of the counter; true if sealing is held.
 bool lock_registry_row(const Counter& counter) {
-    if (run(lock_row_statement, {text_value(counter.name), oid_value(counter.hour_table)}, Snapshot::kFresh) == 0) refuse_vanished(counter);
+    std::uint64_t found = 0;
+    with_bounded_row_wait(counter.name, [&] {
+        found = run(lock_row_statement, {text_value(counter.name), oid_value(counter.hour_table)}, Snapshot::kFresh);
+    });
+    if (found == 0) refuse_vanished(counter);
     return !cell(0, 1).is_null;
 }
 
