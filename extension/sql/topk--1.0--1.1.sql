@@ -42,7 +42,8 @@ COMMENT ON PROCEDURE topk.roll_up IS 'adds sealed hours to their days, and seale
 -- Beside the hour table, whatever the tables are called by now. What is not rolled up is joined to the hours of the map, few and in
 -- order, so that a video is looked up by primary keys; conditions on window_start itself prune partitions. A day is of the first month
 -- that its hours name (they could name two if time zone data changed amid it).
-CREATE FUNCTION topk.create_views(name text, hour_table regclass, late_table regclass, day_rollup regclass, month_rollup regclass, all_time_rollup regclass)
+CREATE FUNCTION topk.create_views(name text, hour_table regclass, late_table regclass, day_rollup regclass, month_rollup regclass, all_time_rollup regclass,
+                                  replacing boolean DEFAULT false)
     RETURNS void LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $create_views$
@@ -75,12 +76,12 @@ BEGIN
         made := format('%s_%s', name, grain);
         SELECT * INTO existing FROM pg_class c WHERE c.relnamespace = home AND c.relname = made::name AND c.relkind = 'v';
         made := format('%I.%I', (SELECT n.nspname FROM pg_namespace n WHERE n.oid = home), made);
-        EXECUTE format($sql$CREATE OR REPLACE VIEW %s %s AS SELECT part.window_start, part.video_id, sum(part.views)::int8 AS views FROM (
+        EXECUTE format($sql$CREATE %s VIEW %s %s AS SELECT part.window_start, part.video_id, sum(part.views)::int8 AS views FROM (
             SELECT window_start, video_id, views FROM %s
             UNION ALL %s
             UNION ALL SELECT window_start, video_id, views FROM %s WHERE span = %L) part
             GROUP BY part.window_start, part.video_id$sql$,
-            made, 'WITH (' || array_to_string(existing.reloptions, ', ') || ')',
+            CASE WHEN replacing THEN 'OR REPLACE' END, made, 'WITH (' || array_to_string(existing.reloptions, ', ') || ')',
             CASE grain WHEN 'day' THEN day_rollup WHEN 'month' THEN month_rollup ELSE all_time_rollup END,
             hours || CASE grain WHEN 'day' THEN '' ELSE ' UNION ALL ' || days END, late_table, grain);
         IF existing.oid IS NULL THEN
@@ -90,7 +91,7 @@ BEGIN
     END LOOP;
 END
 $create_views$;
-COMMENT ON FUNCTION topk.create_views IS 'part of topk.create_counter: makes the views of day, month and all time, or replaces those that an older version made';
+COMMENT ON FUNCTION topk.create_views IS 'part of topk.create_counter: makes the views of day, month and all time; replacing those that an older version made takes over what is there';
 
 -- Runs with the caller's rights and search_path: the tables go to its current_schema() and belong to it.
 CREATE OR REPLACE FUNCTION topk.create_counter(name text DEFAULT 'video_views', time_zone text DEFAULT 'UTC', lateness interval DEFAULT '60 s',

@@ -222,7 +222,7 @@ void replace_old_views(const Counter& counter) {
     if (DatumGetInt64(cell(0, 1).value) == kRollups) return;
     const auto replace = [&] {
         as_user(counter.owner, [&] {
-            run_once("SELECT topk.create_views($1, $2::regclass, $3::regclass, $4::regclass, $5::regclass, $6::regclass)",
+            run_once("SELECT topk.create_views($1, $2::regclass, $3::regclass, $4::regclass, $5::regclass, $6::regclass, true)",
                      {text_value(counter.name), oid_value(counter.hour_table), oid_value(counter.late_table),
                       oid_value(counter.rollups[kDayRollup]), oid_value(counter.rollups[kMonthRollup]),
                       oid_value(counter.rollups[kAllTimeRollup])},
