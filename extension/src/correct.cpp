@@ -209,4 +209,9 @@ TOPK_SQL_FUNCTION(topk_correct) {
     PG_RETURN_INT64(after);
 }
 
+// As the SQL of 1.1 calls it: the library of 1.0, which knows no roll-ups, has no such name.
+TOPK_SQL_FUNCTION(topk_correct_1_1) {
+    return topk_correct(fcinfo);
+}
+
 }  // namespace topk
