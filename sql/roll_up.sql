@@ -265,6 +265,21 @@ ALTER EXTENSION topk UPDATE TO '1.1';
 SELECT oid::regproc AS function, b.prosrc, p.prosrc FROM before b JOIN pg_proc p USING (oid) WHERE p.prosrc <> b.prosrc AND p.prosrc NOT LIKE '%;%' ORDER BY oid::regproc::text COLLATE "C";
 SELECT topk.correct('old', '2020-01-30 20:00Z', 'a', 1, 'r');
 UPDATE topk.counter_data SET sealed_through = '2020-02-01 00:00Z';
+-- Not a materialized view that somebody put there, nor somebody else's view.
+SAVEPOINT as_they_were;
+DROP VIEW old_month;
+CREATE MATERIALIZED VIEW old_month AS SELECT 1;
+SELECT t.error($$SELECT topk.roll_up_step('old')$$);
+DROP MATERIALIZED VIEW old_month;
+SELECT topk.roll_up_step('old');
+ROLLBACK TO as_they_were;
+CREATE ROLE regress_rollup_owner;
+ALTER VIEW old_all_time OWNER TO regress_rollup_owner;
+SELECT t.error($$SELECT topk.roll_up_step('old')$$);
+ROLLBACK TO as_they_were;
+-- A step replaces them, the next ones roll up.
+SELECT topk.roll_up_step('old');
+SELECT count(*) FROM topk.roll_up_marker WHERE window_start > '-infinity';
 SELECT topk.roll_up_step('old', 20), topk.roll_up_step('old'), topk.roll_up_step('old'), topk.roll_up_step('old'), topk.roll_up_step('old');
 SELECT span, window_start, video_id FROM topk.roll_up_marker ORDER BY 1;
 SELECT * FROM old_day ORDER BY 1;
