@@ -204,7 +204,7 @@ TOPK_SQL_FUNCTION(topk_correct) {
     with_spi([&] {
         const Counter counter = find_counter(correction.counter, Snapshot::kFresh);
         require_access(counter, {"admin"}, Snapshot::kFresh);
-        after = correct(counter, correction, user);
+        with_no_other_change("topk.correct", [&] { after = correct(counter, correction, user); });
     });
     PG_RETURN_INT64(after);
 }

@@ -235,8 +235,7 @@ void lock_view(const Counter& counter, Rollup rollup) {
     if (!OidIsValid(view)) return;
     if (get_rel_relkind(view) == RELKIND_VIEW) LockRelationOid(view, AccessExclusiveLock);
     if (get_relname_relid(name, schema) == view && get_rel_relkind(view) == RELKIND_VIEW && relation_owner(view) == counter.owner) return;
-    ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
-                    errmsg("\"%s\" is not a view of the owner of counter \"%s\"", name, counter.name),
+    ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is not a view of the owner of counter \"%s\"", name, counter.name),
                     errdetail("Before hours are rolled up, the counter's views are replaced by such as know of roll-ups."),
                     errhint("Rename the relation, or drop it: the next roll-up makes the view.")));
 }
@@ -257,11 +256,11 @@ void replace_old_views(const Counter& counter) {
         const int patience_ms = LockTimeout > 0 ? std::min(LockTimeout, kViewPatienceMs) : kViewPatienceMs;
         set_config_option("lock_timeout", psprintf("%d", patience_ms), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
         with_bounded_wait(lock, refuse);
-        run_once("SELECT topk.create_views($1, $2::regclass, $3::regclass, $4::regclass, $5::regclass, $6::regclass, true)",
-                 {text_value(counter.name), oid_value(counter.hour_table), oid_value(counter.late_table),
-                  oid_value(counter.rollups[kDayRollup]), oid_value(counter.rollups[kMonthRollup]),
-                  oid_value(counter.rollups[kAllTimeRollup])},
-                 Snapshot::kFresh);
+        run_once(
+            "SELECT topk.create_views($1, $2::regclass, $3::regclass, $4::regclass, $5::regclass, $6::regclass, true)",
+            {text_value(counter.name), oid_value(counter.hour_table), oid_value(counter.late_table), oid_value(counter.rollups[kDayRollup]),
+             oid_value(counter.rollups[kMonthRollup]), oid_value(counter.rollups[kAllTimeRollup])},
+            Snapshot::kFresh);
     });
 }
 
@@ -305,8 +304,10 @@ TOPK_SQL_FUNCTION(topk_roll_up_step) {
         const Counter counter = find_counter(name, Snapshot::kFresh);
         require_access(counter, {"admin"}, Snapshot::kFresh);
         refuse_forced_policies(counter, "Rows are rolled up with the owner's rights; the policies could hide them.");
-        for (const Rollup rollup : kAllRollups)
-            if ((any = roll_up(counter, rollup, &budget))) break;
+        with_no_other_change("topk.roll_up_step", [&] {
+            for (const Rollup rollup : kAllRollups)
+                if ((any = roll_up(counter, rollup, &budget))) break;
+        });
     });
     if (!any) PG_RETURN_NULL();
     PG_RETURN_INT64(budget.added);
