@@ -110,6 +110,17 @@ DROP TYPE made.squatted_hour_20200101;
 DROP TABLE made.squatted_hour_20200101_2;
 SELECT topk.drop_counter('squatted');
 
+-- Views that somebody else put where the counter's go are not taken over: he could replace them afterwards.
+GRANT USAGE, CREATE ON SCHEMA made TO regress_topk_other;
+SET ROLE regress_topk_other;
+CREATE VIEW made.victim_month AS SELECT now() AS window_start, 'x' COLLATE "C" AS video_id, 1::bigint AS views;
+RESET ROLE;
+SET search_path = made;
+SELECT t.error($$SELECT topk.create_counter('victim')$$);
+RESET search_path;
+SELECT count(*) FROM topk.counter WHERE name = 'victim';
+DROP VIEW made.victim_month;
+
 -- Temporary tables do not make a counter, nor do operators of the caller's.
 SET search_path = pg_temp;
 SELECT t.error($$SELECT topk.create_counter('temporary')$$);

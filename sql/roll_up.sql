@@ -186,6 +186,19 @@ BEGIN;
 UPDATE video_views_day_rollup SET views = 1 WHERE window_start = '2020-01-31' AND video_id = 'a';
 SELECT t.error($$SELECT topk.correct('video_views', '2020-01-31 00:00Z', 'a', -2, 'r')$$);
 ROLLBACK;
+-- A correction amid a step would change the hour after the step has read it, and a step amid a correction would read it before.
+CREATE OR REPLACE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN EXECUTE TG_ARGV[0]; RETURN NEW; END $$;
+BEGIN;
+SELECT topk.correct('video_views', '2020-07-01 05:00Z', 'a', 1, 'r');
+CREATE TRIGGER meddle BEFORE INSERT ON video_views_day_rollup FOR EACH ROW EXECUTE FUNCTION meddle($$SELECT topk.correct('video_views', '2020-07-01 05:00Z', 'a', 1, 'r')$$);
+SELECT t.error($$SELECT topk.roll_up_step('video_views')$$);
+DROP TRIGGER meddle ON video_views_day_rollup;
+CREATE TRIGGER meddle BEFORE UPDATE ON video_views_hour FOR EACH ROW EXECUTE FUNCTION meddle($$SELECT topk.roll_up_step('video_views')$$);
+SELECT t.error($$SELECT topk.correct('video_views', '2020-07-01 05:00Z', 'a', 1, 'r')$$);
+DROP TRIGGER meddle ON video_views_hour;
+SELECT topk.roll_up_step('video_views'), topk.correct('video_views', '2020-07-01 05:00Z', 'a', 1, 'r');
+SELECT count(*) FROM differing();
+ROLLBACK;
 DROP FUNCTION meddle;
 BEGIN;
 ALTER TABLE video_views_day_rollup ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -259,9 +272,27 @@ SELECT count(topk.correct('old', h, 'a', 1, 'r')) FROM generate_series('2020-01-
 GRANT SELECT ON old_day TO PUBLIC;
 ALTER VIEW old_day SET (security_barrier = true);
 SELECT pg_get_viewdef('old_day') AS before \gset
+SELECT oid, prosrc INTO TEMP before FROM pg_proc WHERE pronamespace = 'topk'::regnamespace OR proname = 'topk';
 ALTER EXTENSION topk UPDATE TO '1.1';
+-- The old library, which sessions may have loaded, cannot be asked what is rolled up, for it does not know.
+SELECT oid::regproc AS function, b.prosrc, p.prosrc FROM before b JOIN pg_proc p USING (oid) WHERE p.prosrc <> b.prosrc AND p.prosrc NOT LIKE '%;%' ORDER BY oid::regproc::text COLLATE "C";
 SELECT topk.correct('old', '2020-01-30 20:00Z', 'a', 1, 'r');
 UPDATE topk.counter_data SET sealed_through = '2020-02-01 00:00Z';
+-- Not a materialized view that somebody put there, nor somebody else's view.
+SAVEPOINT as_they_were;
+DROP VIEW old_month;
+CREATE MATERIALIZED VIEW old_month AS SELECT 1;
+SELECT t.error($$SELECT topk.roll_up_step('old')$$);
+DROP MATERIALIZED VIEW old_month;
+SELECT topk.roll_up_step('old');
+ROLLBACK TO as_they_were;
+CREATE ROLE regress_rollup_owner;
+ALTER VIEW old_all_time OWNER TO regress_rollup_owner;
+SELECT t.error($$SELECT topk.roll_up_step('old')$$);
+ROLLBACK TO as_they_were;
+-- A step replaces them, the next ones roll up.
+SELECT topk.roll_up_step('old');
+SELECT count(*) FROM topk.roll_up_marker WHERE window_start > '-infinity';
 SELECT topk.roll_up_step('old', 20), topk.roll_up_step('old'), topk.roll_up_step('old'), topk.roll_up_step('old'), topk.roll_up_step('old');
 SELECT span, window_start, video_id FROM topk.roll_up_marker ORDER BY 1;
 SELECT * FROM old_day ORDER BY 1;

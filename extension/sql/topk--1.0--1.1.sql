@@ -39,10 +39,51 @@ END
 $roll_up$;
 COMMENT ON PROCEDURE topk.roll_up IS 'adds sealed hours to their days, and sealed days to their months and all time, in steps that it commits; for the counter''s owner and admins';
 
+-- Functions that know of roll-ups, under names that the library of 1.0 does not have: sessions that loaded it before the new one was installed
+-- would count what is rolled up twice, or leave markers behind. They get an error from now on.
+CREATE OR REPLACE FUNCTION topk.top(span text, k int DEFAULT 10, at timestamptz DEFAULT NULL, counter text DEFAULT 'video_views')
+    RETURNS TABLE (rank bigint, video_id text, views bigint)
+    AS 'MODULE_PATHNAME', 'topk_topk_1_1' LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED ROWS 10
+    SET search_path = pg_catalog, pg_temp;
+
+CREATE OR REPLACE FUNCTION @extschema@.topk(span text, k int DEFAULT 10, at timestamptz DEFAULT NULL, counter text DEFAULT 'video_views')
+    RETURNS TABLE (rank bigint, video_id text, views bigint)
+    AS 'MODULE_PATHNAME', 'topk_topk_1_1' LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED ROWS 10
+    SET search_path = pg_catalog, pg_temp;
+
+CREATE OR REPLACE FUNCTION topk.between(since timestamptz, until timestamptz, k int DEFAULT 10, counter text DEFAULT 'video_views')
+    RETURNS TABLE (rank bigint, video_id text, views bigint)
+    AS 'MODULE_PATHNAME', 'topk_between_1_1' LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED ROWS 10
+    SET search_path = pg_catalog, pg_temp;
+
+CREATE OR REPLACE FUNCTION topk.explain(span text, k int DEFAULT 10, at timestamptz DEFAULT NULL, counter text DEFAULT 'video_views')
+    RETURNS TABLE (list text, estimated_rows bigint, rows_read bigint, lookups bigint, last_views bigint, ended text)
+    AS 'MODULE_PATHNAME', 'topk_explain_1_1' LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED ROWS 30
+    SET search_path = pg_catalog, pg_temp;
+
+CREATE OR REPLACE FUNCTION topk.register_counter(name text, hour_table regclass, time_zone text, lateness interval, max_clock_skew interval, max_age interval, idle_timeout interval)
+    RETURNS void
+    AS 'MODULE_PATHNAME', 'topk_register_counter_1_1' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+
+CREATE OR REPLACE FUNCTION topk.drop_counter(name text) RETURNS void
+    AS 'MODULE_PATHNAME', 'topk_drop_counter_1_1' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+
+CREATE OR REPLACE FUNCTION topk.correct(counter text, hour timestamptz, video_id text, delta bigint, reason text) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'topk_correct_1_1' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+
+CREATE OR REPLACE FUNCTION topk.audit(counter text DEFAULT 'video_views')
+    RETURNS TABLE (check_name text, subject text, expected numeric, found numeric, ok boolean, detail text)
+    AS 'MODULE_PATHNAME', 'topk_audit_1_1' LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED COST 1000000 ROWS 20
+    SET search_path = pg_catalog, pg_temp;
+
 -- Beside the hour table, whatever the tables are called by now. What is not rolled up is joined to the hours of the map, few and in
 -- order, so that a video is looked up by primary keys; conditions on window_start itself prune partitions. A day is of the first month
 -- that its hours name (they could name two if time zone data changed amid it).
-CREATE FUNCTION topk.create_views(name text, hour_table regclass, late_table regclass, day_rollup regclass, month_rollup regclass, all_time_rollup regclass)
+CREATE FUNCTION topk.create_views(name text, hour_table regclass, late_table regclass, day_rollup regclass, month_rollup regclass, all_time_rollup regclass,
+                                  replacing boolean DEFAULT false)
     RETURNS void LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $create_views$
@@ -78,12 +119,12 @@ BEGIN
         made := format('%s_%s', name, grain);
         SELECT * INTO existing FROM pg_class c WHERE c.relnamespace = home AND c.relname = made::name AND c.relkind = 'v';
         made := format('%I.%I', (SELECT n.nspname FROM pg_namespace n WHERE n.oid = home), made);
-        EXECUTE format($sql$CREATE OR REPLACE VIEW %s %s AS SELECT part.window_start, part.video_id, sum(part.views)::int8 AS views FROM (
+        EXECUTE format($sql$CREATE %s VIEW %s %s AS SELECT part.window_start, part.video_id, sum(part.views)::int8 AS views FROM (
             SELECT window_start, video_id, views FROM %s %s
             UNION ALL %s
             UNION ALL SELECT window_start, video_id, views FROM %s WHERE span = %L %s) part
             GROUP BY part.window_start, part.video_id$sql$,
-            made, 'WITH (' || array_to_string(existing.reloptions, ', ') || ')',
+            CASE WHEN replacing THEN 'OR REPLACE' END, made, 'WITH (' || array_to_string(existing.reloptions, ', ') || ')',
             CASE grain WHEN 'day' THEN day_rollup WHEN 'month' THEN month_rollup ELSE all_time_rollup END,
             'WHERE ' || kept, hours || CASE grain WHEN 'day' THEN '' ELSE ' UNION ALL ' || days END, late_table, grain, 'AND ' || kept);
         IF existing.oid IS NULL THEN
@@ -93,7 +134,7 @@ BEGIN
     END LOOP;
 END
 $create_views$;
-COMMENT ON FUNCTION topk.create_views IS 'part of topk.create_counter: makes the views of day, month and all time, or replaces those that an older version made';
+COMMENT ON FUNCTION topk.create_views IS 'part of topk.create_counter: makes the views of day, month and all time; replacing those that an older version made takes over what is there';
 
 -- Runs with the caller's rights and search_path: the tables go to its current_schema() and belong to it.
 CREATE OR REPLACE FUNCTION topk.create_counter(name text DEFAULT 'video_views', time_zone text DEFAULT 'UTC', lateness interval DEFAULT '60 s',

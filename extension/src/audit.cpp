@@ -294,4 +294,9 @@ TOPK_SQL_FUNCTION(topk_audit) {
     return 0;
 }
 
+// As the SQL of 1.1 calls it: the library of 1.0, which knows no roll-ups, has no such name.
+TOPK_SQL_FUNCTION(topk_audit_1_1) {
+    return topk_audit(fcinfo);
+}
+
 }  // namespace topk

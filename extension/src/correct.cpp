@@ -204,9 +204,14 @@ TOPK_SQL_FUNCTION(topk_correct) {
     with_spi([&] {
         const Counter counter = find_counter(correction.counter, Snapshot::kFresh);
         require_access(counter, {"admin"}, Snapshot::kFresh);
-        after = correct(counter, correction, user);
+        with_no_other_change("topk.correct", [&] { after = correct(counter, correction, user); });
     });
     PG_RETURN_INT64(after);
+}
+
+// As the SQL of 1.1 calls it: the library of 1.0, which knows no roll-ups, has no such name.
+TOPK_SQL_FUNCTION(topk_correct_1_1) {
+    return topk_correct(fcinfo);
 }
 
 }  // namespace topk

@@ -244,4 +244,13 @@ TOPK_SQL_FUNCTION(topk_drop_counter) {
     PG_RETURN_VOID();
 }
 
+// As the SQL of 1.1 calls them: the library of 1.0, which knows no roll-ups, has none of these names.
+TOPK_SQL_FUNCTION(topk_register_counter_1_1) {
+    return topk_register_counter(fcinfo);
+}
+
+TOPK_SQL_FUNCTION(topk_drop_counter_1_1) {
+    return topk_drop_counter(fcinfo);
+}
+
 }  // namespace topk

@@ -15,6 +15,8 @@ namespace {
 
 constexpr std::int32_t kBatchRows = 20000;
 constexpr std::int64_t kStepMs = 2000;
+constexpr int kViewPatienceMs = 100;
+constexpr Rollup kAllRollups[] = {kDayRollup, kMonthRollup, kAllTimeRollup};
 
 // Hours that are sealed and not finished, in order.
 Statement sealed_hours_statement = {
@@ -211,30 +213,55 @@ void move_marker(const Counter& counter, Rollup rollup, const Marker& marker) {
     if (moved != 1) elog(ERROR, "the marker \"%s\" of counter \"%s\" is gone", span_name(rollup), counter.name);
 }
 
-/// Views of a counter made before there were markers would count what is rolled up twice: they are made anew in the transaction that
-/// rolls up first. Readers of them end before, or begin after.
-void replace_old_views(const Counter& counter) {
+/// The name of one of the counter's three views.
+const char* view_name(const Counter& counter, Rollup rollup) {
+    return psprintf("%s_%s", counter.name, span_name(rollup));
+}
+
+/// True if views of a version without markers are there: they would count what is rolled up twice.
+bool has_old_views(const Counter& counter) {
     Datum names[kRollups];
-    for (const Rollup rollup : {kDayRollup, kMonthRollup, kAllTimeRollup})
-        names[rollup] = CStringGetTextDatum(psprintf("%s_%s", counter.name, span_name(rollup)));
+    for (const Rollup rollup : kAllRollups) names[rollup] = CStringGetTextDatum(view_name(counter, rollup));
     const Argument wanted = {TEXTARRAYOID, PointerGetDatum(construct_array(names, kRollups, TEXTOID, -1, false, TYPALIGN_INT))};
     run(views_statement, {oid_value(counter.hour_table), wanted}, Snapshot::kFresh);
-    if (DatumGetInt64(cell(0, 1).value) == kRollups) return;
-    const auto replace = [&] {
-        as_user(counter.owner, [&] {
-            run_once("SELECT topk.create_views($1, $2::regclass, $3::regclass, $4::regclass, $5::regclass, $6::regclass)",
-                     {text_value(counter.name), oid_value(counter.hour_table), oid_value(counter.late_table),
-                      oid_value(counter.rollups[kDayRollup]), oid_value(counter.rollups[kMonthRollup]),
-                      oid_value(counter.rollups[kAllTimeRollup])},
-                     Snapshot::kFresh);
-        });
+    return DatumGetInt64(cell(0, 1).value) < kRollups;
+}
+
+/// Locks a view, if it is there, and refuses what is none of the counter's.
+void lock_view(const Counter& counter, Rollup rollup) {
+    const char* name = view_name(counter, rollup);
+    const Oid schema = get_rel_namespace(counter.hour_table);
+    const Oid view = get_relname_relid(name, schema);
+    if (!OidIsValid(view)) return;
+    if (get_rel_relkind(view) == RELKIND_VIEW) LockRelationOid(view, AccessExclusiveLock);
+    if (get_relname_relid(name, schema) == view && get_rel_relkind(view) == RELKIND_VIEW && relation_owner(view) == counter.owner) return;
+    ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is not a view of the owner of counter \"%s\"", name, counter.name),
+                    errdetail("Before hours are rolled up, the counter's views are replaced by such as know of roll-ups."),
+                    errhint("Rename the relation, or drop it: the next roll-up makes the view.")));
+}
+
+/// Makes the views anew, in a transaction of its own and before any marker is locked: readers queue behind who waits for a view, and a
+/// reader may be about to correct something. Readers end before, or begin after.
+void replace_old_views(const Counter& counter) {
+    const auto lock = [&] {
+        for (const Rollup rollup : kAllRollups) lock_view(counter, rollup);
     };
     const auto refuse = [&](int waited_ms) {
-        ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE), errmsg("could not replace the views of counter \"%s\"", counter.name),
-                        errdetail("They were made by a version without roll-ups, and have been read for %d ms.", waited_ms),
-                        errhint("Look for a long transaction in pg_locks, and try again.")));
+        ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+                        errmsg("could not lock the views of counter \"%s\" in %d ms", counter.name, waited_ms),
+                        errdetail("They were made by a version without roll-ups, and are to be replaced."),
+                        errhint("The next run tries again. If that does not help, look in pg_locks for who reads them.")));
     };
-    with_bounded_wait(replace, refuse);
+    as_user(counter.owner, [&] {
+        const int patience_ms = LockTimeout > 0 ? std::min(LockTimeout, kViewPatienceMs) : kViewPatienceMs;
+        set_config_option("lock_timeout", psprintf("%d", patience_ms), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+        with_bounded_wait(lock, refuse);
+        run_once(
+            "SELECT topk.create_views($1, $2::regclass, $3::regclass, $4::regclass, $5::regclass, $6::regclass, true)",
+            {text_value(counter.name), oid_value(counter.hour_table), oid_value(counter.late_table), oid_value(counter.rollups[kDayRollup]),
+             oid_value(counter.rollups[kMonthRollup]), oid_value(counter.rollups[kAllTimeRollup])},
+            Snapshot::kFresh);
+    });
 }
 
 /// True if month or all time have begun with the day of one of these hours.
@@ -244,9 +271,14 @@ bool reach_beyond_day(const Markers& markers, PendingWindows hours) {
     });
 }
 
-/// Does a step for one roll-up; false if there is nothing to do.
+/// Does a step for one roll-up; false if there is nothing to do. The step before the very first hour replaces old views, and no more.
 bool roll_up(const Counter& counter, Rollup rollup, Budget* budget) {
-    if (pending_windows(counter, rollup, read_markers(counter, Snapshot::kFresh)).empty()) return false;
+    const Markers seen = read_markers(counter, Snapshot::kFresh);
+    if (pending_windows(counter, rollup, seen).empty()) return false;
+    if (rollup == kDayRollup && TIMESTAMP_IS_NOBEGIN(seen.of[kDayRollup].window) && has_old_views(counter)) {
+        replace_old_views(counter);
+        return true;
+    }
     lock_marker(counter, rollup);
     // Whoever held the marker may have done it.
     Markers markers = read_markers(counter, Snapshot::kFresh);
@@ -254,7 +286,6 @@ bool roll_up(const Counter& counter, Rollup rollup, Budget* budget) {
     if (windows.empty()) return false;
     // A day that has an hour yet to come is not taken any more: the others need no lock where they have not begun with it.
     if (rollup == kDayRollup && reach_beyond_day(markers, windows)) markers = lock_markers(counter);
-    if (rollup == kDayRollup && TIMESTAMP_IS_NOBEGIN(markers.of[kDayRollup].window)) replace_old_views(counter);
     move_marker(counter, rollup, add_windows(counter, rollup, markers, windows, budget));
     return true;
 }
@@ -273,8 +304,10 @@ TOPK_SQL_FUNCTION(topk_roll_up_step) {
         const Counter counter = find_counter(name, Snapshot::kFresh);
         require_access(counter, {"admin"}, Snapshot::kFresh);
         refuse_forced_policies(counter, "Rows are rolled up with the owner's rights; the policies could hide them.");
-        for (const Rollup rollup : {kDayRollup, kMonthRollup, kAllTimeRollup})
-            if ((any = roll_up(counter, rollup, &budget))) break;
+        with_no_other_change("topk.roll_up_step", [&] {
+            for (const Rollup rollup : kAllRollups)
+                if ((any = roll_up(counter, rollup, &budget))) break;
+        });
     });
     if (!any) PG_RETURN_NULL();
     PG_RETURN_INT64(budget.added);

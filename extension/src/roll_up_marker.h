@@ -17,6 +17,9 @@ struct Marker {
     bool has_begun(TimestampTz start) const { return start < window || (start == window && *video_id != '\0'); }
 };
 
+/// Of this session.
+inline bool is_changing_roll_ups = false;
+
 struct Markers {
     Marker of[kRollups];
 };
@@ -31,6 +34,23 @@ Markers read_markers(const Counter& counter, Snapshot snapshot);
 Markers lock_markers(const Counter& counter);
 /// The same for one of them.
 Marker lock_marker(const Counter& counter, Rollup rollup);
+
+/// Runs a step of the roll-up, or a correction, unless one is running in this session: a trigger of the owner could call the other, which
+/// would find the markers locked by itself, and the sums on the way.
+template <typename Body>
+void with_no_other_change(const char* function, Body&& body) {
+    survives_longjmp<std::remove_reference_t<Body>>();
+    if (is_changing_roll_ups)
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("%s cannot be called from within topk.roll_up or topk.correct", function),
+                        errhint("Look for a trigger on the counter's tables that calls it.")));
+    is_changing_roll_ups = true;
+    PG_TRY();
+    { body(); }
+    PG_FINALLY();
+    { is_changing_roll_ups = false; }
+    PG_END_TRY();
+}
 
 /// True if the row is in the roll-up.
 bool is_rolled_up(const Marker& marker, TimestampTz window, const char* video_id);

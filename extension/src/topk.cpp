@@ -212,4 +212,17 @@ TOPK_SQL_FUNCTION(topk_explain) {
     return 0;
 }
 
+// As the SQL of 1.1 calls them: the library of 1.0, which knows no roll-ups, has none of these names.
+TOPK_SQL_FUNCTION(topk_topk_1_1) {
+    return topk_topk(fcinfo);
+}
+
+TOPK_SQL_FUNCTION(topk_between_1_1) {
+    return topk_between(fcinfo);
+}
+
+TOPK_SQL_FUNCTION(topk_explain_1_1) {
+    return topk_explain(fcinfo);
+}
+
 }  // namespace topk
