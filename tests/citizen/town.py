@@ -164,7 +164,7 @@ class Town:
         self.database.execute("SET search_path = ''")
         tables = self.database.query("SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relnamespace NOT IN"
                                      " ('pg_catalog'::regnamespace, 'information_schema'::regnamespace) ORDER BY 1")
-        return {name: self.database.query(f"SELECT t::text FROM {name} t ORDER BY 1") for name, in tables if name != "topk.prepared_sum_data"}
+        return {name: self.database.query(f"SELECT t::text FROM {name} t ORDER BY 1") for name, in tables if name not in ("topk.prepared_sum_data", "topk.list_failure_data")}
 
     def lists(self):
         return {counter.name: counter.lists() for counter in self.counters}
