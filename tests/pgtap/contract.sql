@@ -154,7 +154,7 @@ SELECT CASE WHEN what IN ('hours', 'claim', 'flush') THEN lives_ok(statement, ''
 SELECT is((SELECT count(*) FROM topk.kafka_progress), 0::bigint, '''ingest'' sees no offsets of others');
 RESET ROLE;
 SET LOCAL ROLE pgtap_topk_admin;
-SELECT CASE WHEN what IN ('status', 'hours', 'reset', 'grant', 'audit', 'correct', 'retain', 'expire', 'refresh', 'seal', 'roll up', 'hold', 'resume', 'prepare', 'prepared spans') THEN lives_ok(statement, '''admin'' may ' || what) ELSE throws_ok(statement, '42501', NULL, '''admin'' may not ' || what) END FROM attempt ORDER BY number;
+SELECT CASE WHEN what IN ('status', 'hours', 'reset', 'grant', 'audit', 'correct', 'retain', 'expire', 'refresh', 'seal', 'roll up', 'hold', 'resume', 'prepare', 'prepared spans', 'revise') THEN lives_ok(statement, '''admin'' may ' || what) ELSE throws_ok(statement, '42501', NULL, '''admin'' may not ' || what) END FROM attempt ORDER BY number;
 SELECT topk.revoke_access('pgtap_topk_none', 'read', 'pgtap');
 RESET ROLE;
 SET LOCAL ROLE pgtap_topk_none;
