@@ -61,6 +61,7 @@ class Counter:
         late = [(hours[n], rng.choice(VIDEOS), rng.randint(1, 9)) for n in (1, 20, 40)]
         self.feed.flush({}, late=late)
         self.owner.execute("SELECT topk.correct(%s, %s, 'vid_001', 1000, 'a reason')", self.name, hours[3])
+        self.maintain()  # lists of before the correction are not final
         self.owner.execute("SELECT topk.hold_seal(%s, 'a backfill')", self.name)
         self.owner.execute("SELECT topk.resume_seal(%s)", self.name)
         self.owner.execute("SELECT topk.reset_progress(%s, 'events', 0, %s, 'lost some')", self.name, self.feed.next + 5)
