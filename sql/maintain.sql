@@ -29,7 +29,7 @@ SELECT * FROM topk.audit() WHERE NOT ok;
 
 -- No list can be made: the rest is done, and the error told at the end.
 SELECT views('2020-02-01 05:00Z', 2, '2020-02-20 00:05Z');
-CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no list today' USING HINT = 'Come tomorrow.'; END $$;
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no list today' USING ERRCODE = 'lock_not_available', HINT = 'Come tomorrow.'; END $$;
 CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON topk.leaderboard_window_data FOR EACH ROW EXECUTE FUNCTION refuse();
 \set VERBOSITY terse
 CALL topk.maintain('video_views');

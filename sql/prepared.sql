@@ -120,6 +120,12 @@ UPDATE topk.counter_data SET hours_expired_through = hour(-5) WHERE name = 'prep
 SELECT prepare_all();
 SELECT hour(0) - since AS reach FROM topk.prepared_sum_data WHERE counter = 'prep' ORDER BY since;
 UPDATE topk.counter_data SET hours_expired_through = '-infinity' WHERE name = 'prep';
+-- So is one whose first day has, where it begins with a day.
+DELETE FROM topk.prepared_sum_data WHERE counter = 'prep';
+UPDATE topk.counter_data SET days_expired_through = hour(-5) WHERE name = 'prep';
+SELECT prepare_all();
+SELECT hour(0) - since AS reach FROM topk.prepared_sum_data WHERE counter = 'prep' ORDER BY since;
+UPDATE topk.counter_data SET days_expired_through = '-infinity' WHERE name = 'prep';
 -- Forced on the owner, nothing is.
 CREATE SCHEMA regress_topk_forced AUTHORIZATION regress_topk_policed;
 SET LOCAL search_path = regress_topk_forced, public;

@@ -219,7 +219,7 @@ ALTER TABLE topk.counter_data
     ADD COLUMN late_retention interval NOT NULL DEFAULT '30 days',
     ADD COLUMN hours_expired_through timestamptz NOT NULL DEFAULT '-infinity',
     ADD COLUMN days_expired_through timestamptz NOT NULL DEFAULT '-infinity';
-COMMENT ON COLUMN topk.counter_data.hour_retention IS 'how long rows of hours are kept at least; never dropped before they are rolled up';
+COMMENT ON COLUMN topk.counter_data.hour_retention IS 'how long rows of hours are kept at least; never dropped before they are rolled up, and as long again where hours have no final list';
 COMMENT ON COLUMN topk.counter_data.day_retention IS 'how long rows of the day roll-up are kept at least; never deleted before they are in month and all time';
 COMMENT ON COLUMN topk.counter_data.hour_list_retention IS 'how long final lists of hours are kept in topk.leaderboard; those of days and months stay';
 COMMENT ON COLUMN topk.counter_data.late_retention IS 'how long topk.late_views and topk.dead_letter are kept';
@@ -438,12 +438,34 @@ CREATE TABLE topk.leaderboard_data (
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE topk.leaderboard_data IS 'the lists of topk.leaderboard_window_data, rank by rank; read it through topk.leaderboard';
 
+-- So that windows whose rows are not there, or not to be had, do not keep the others from their lists, nor fill the log.
+CREATE TABLE topk.list_failure_data (
+    counter text COLLATE "C" NOT NULL,
+    span text COLLATE "C" NOT NULL,
+    window_start timestamptz NOT NULL,
+    failed_at timestamptz NOT NULL,
+    message text NOT NULL,
+    PRIMARY KEY (counter, span, window_start)
+);
+COMMENT ON TABLE topk.list_failure_data IS 'windows whose list could not be made: tried again after an hour, or a correction; of no use in a dump';
+
+-- For who may read what a list is made of: the hours for those of hours, all tables for the others; owners and admins know all of it. The
+-- list of a window that was corrected since is not final, whatever it was when it was made.
 CREATE VIEW topk.leaderboard WITH (security_barrier) AS
-    SELECT l.counter, l.span, l.window_start, l.rank, l.video_id, l.views, w.sealed, w.revision, w.refreshed_at
+    WITH reader AS MATERIALIZED (
+        SELECT c.name, knows.all OR count(*) FILTER (WHERE may.read) = 5 AS reads_all, knows.all OR coalesce(bool_or(may.read AND t.oid = c.hour_table), false) AS reads_hours
+        FROM topk.counter_in_full f JOIN topk.counter_data c ON c.name = f.name
+        CROSS JOIN LATERAL (SELECT coalesce(pg_has_role((SELECT o.relowner FROM pg_catalog.pg_class o WHERE o.oid = c.hour_table), 'USAGE'), false)
+            OR EXISTS (SELECT FROM topk.access_data a WHERE a.counter = c.name AND a.privilege = 'admin' AND pg_has_role(a.role, 'USAGE')) AS all) knows
+        JOIN pg_catalog.pg_class t ON t.oid IN (c.hour_table, c.late_table, c.day_rollup, c.month_rollup, c.all_time_rollup)
+        CROSS JOIN LATERAL (SELECT has_schema_privilege(t.relnamespace, 'USAGE') AND has_table_privilege(t.oid, 'SELECT') AS read) may
+        GROUP BY c.name, knows.all)
+    SELECT l.counter, l.span, l.window_start, l.rank, l.video_id, l.views, w.sealed AND w.revision = coalesce(v.revision, 0) AS sealed, w.revision, w.refreshed_at
     FROM topk.leaderboard_data l
     JOIN topk.leaderboard_window_data w ON w.counter = l.counter AND w.span = l.span AND w.window_start = l.window_start
-    JOIN topk.counter_in_full c ON c.name = l.counter;
-COMMENT ON VIEW topk.leaderboard IS 'the final top 1000 of sealed windows, and the lists of open ones as of their last refresh';
+    JOIN reader r ON r.name = l.counter AND (r.reads_all OR (r.reads_hours AND l.span = 'hour'))
+    LEFT JOIN topk.window_revision_data v ON v.counter = l.counter AND v.span = l.span AND v.window_start = l.window_start;
+COMMENT ON VIEW topk.leaderboard IS 'the final top 1000 of sealed windows, and the lists of open ones, or of those corrected since, as of their last refresh (sealed is false)';
 GRANT SELECT ON topk.leaderboard TO PUBLIC;
 
 CREATE FUNCTION topk.refresh_due(counter text, open_before timestamptz) RETURNS TABLE (span text, at timestamptz)
@@ -454,7 +476,12 @@ COMMENT ON FUNCTION topk.refresh_due IS 'part of topk.refresh_step: some of the 
 CREATE FUNCTION topk.refresh_list(counter text, span text, at timestamptz) RETURNS boolean
     AS 'MODULE_PATHNAME', 'topk_refresh_list' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp;
-COMMENT ON FUNCTION topk.refresh_list IS 'part of topk.refresh_step: makes the list of the window that contains an instant; false if it is final already, or its rows expired';
+COMMENT ON FUNCTION topk.refresh_list IS 'part of topk.refresh_step: makes the list of the window that contains an instant; false if it is final already, its rows expired, or another session makes lists of the counter';
+
+CREATE FUNCTION topk.refresh_failed(counter text, span text, at timestamptz, message text) RETURNS void
+    AS 'MODULE_PATHNAME', 'topk_refresh_failed' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.refresh_failed IS 'part of topk.refresh_step: notes that the list of a window could not be made; topk.refresh_due leaves it out for an hour';
 
 CREATE FUNCTION topk.refresh_step(counter text, open_before timestamptz DEFAULT NULL) RETURNS int
     LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
@@ -462,25 +489,34 @@ CREATE FUNCTION topk.refresh_step(counter text, open_before timestamptz DEFAULT 
 AS $refresh_step$
 DECLARE
     due record;
-    made int := 0;
-    message text;
+    done int := 0;
     deadline timestamptz := clock_timestamp() + interval '2 s';
 BEGIN
     FOR due IN SELECT d.span, d.at FROM topk.refresh_due(counter, open_before) d LOOP
         BEGIN
-            made := made + topk.refresh_list(counter, due.span, due.at)::int;
-        EXCEPTION WHEN object_not_in_prerequisite_state OR numeric_value_out_of_range THEN
-            -- Rows that should be there are not, or a sum exceeds bigint. The other windows' lists do not wait for that.
-            GET STACKED DIAGNOSTICS message = MESSAGE_TEXT;
-            RAISE WARNING USING MESSAGE = format('counter "%s" gets no list of %s: %s', counter,
-                CASE due.span WHEN 'all_time' THEN 'all time' ELSE format('the %s of %s', due.span, due.at) END, message);
+            done := done + topk.refresh_list(counter, due.span, due.at)::int;
+        EXCEPTION
+            WHEN lock_not_available OR deadlock_detected OR disk_full THEN
+                RAISE;  -- not for the window's sake: all of it may work the next time
+            WHEN OTHERS THEN
+                -- Rows that should be there are not, a sum exceeds bigint, an index is broken: the other windows' lists do not wait for that.
+                PERFORM topk.refresh_failed(counter, due.span, due.at, SQLERRM);
+                done := done + 1;
+                RAISE WARNING USING MESSAGE = format('counter "%s" gets no list of %s: %s', counter,
+                    CASE due.span WHEN 'all_time' THEN 'all time' ELSE format('the %s of %s', due.span, due.at) END, SQLERRM),
+                    HINT = 'It is tried again in an hour, or once something is corrected there.';
         END;
         EXIT WHEN clock_timestamp() > deadline;
     END LOOP;
-    RETURN made;
+    RETURN done;
 END
 $refresh_step$;
-COMMENT ON FUNCTION topk.refresh_step IS 'part of topk.refresh: makes final lists, then those of open windows that are older than open_before (NULL: than 10 seconds, or a tenth of the time since the window ended), for two seconds at most; returns how many; 0: all are there; for the counter''s owner and admins';
+COMMENT ON FUNCTION topk.refresh_step IS 'part of topk.refresh: makes final lists, then those of open windows that are older than open_before (NULL: than 10 seconds, or a tenth of the time since the window ended), for two seconds at most; returns how many it made, or found that it cannot make for now; 0: nothing is left to do, or another session does it; for the counter''s owner and admins';
+
+CREATE FUNCTION topk.revise(counter text, hour timestamptz) RETURNS void
+    AS 'MODULE_PATHNAME', 'topk_revise' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.revise IS 'for who put rows of an hour, its day or its month right by hand: their lists and sums are not used any more and made again by topk.refresh; for the counter''s owner and admins';
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Maintenance: all of it
@@ -527,7 +563,8 @@ BEGIN
         LOOP
             more := topk.maintain_step(refresh.counter, part, began);
             COMMIT;
-            EXIT WHEN NOT more;
+            -- A clock that was set back would have the open windows' lists made again until it caught up.
+            EXIT WHEN NOT more OR pg_catalog.clock_timestamp() OPERATOR(pg_catalog.<) began;
         END LOOP;
     END LOOP;
 END

@@ -1,5 +1,6 @@
 // topk.correct: the only way to change an hour that is sealed, and the way to change an open one by hand. Roll-ups that have taken the row
-// change with it. Recorded, with the reason and who, and it raises the revisions of the hour, its day and its month.
+// change with it. Recorded, with the reason and who, and it raises the revisions of the hour, its day and its month. topk.revise does only
+// the latter, under the same locks, for who put rows right by hand: lists and sums made of the rows before are not used any more.
 // Locks, in order: the roll-up markers, seal (exclusive: waits for the flushes in flight, holds up those that come), partitions (if one
 // is missing), the row, the rows of roll-ups. Rows of topk.* are written as the extension's owner, the counter's tables as the counter's
 // owner.
@@ -8,6 +9,7 @@
 #include "counter_lock.h"
 #include "hours.h"
 #include "partition.h"
+#include "registry_rows.h"
 #include "roll_up_marker.h"
 
 namespace topk {
@@ -21,10 +23,18 @@ Statement record_statement = {
     "INSERT INTO topk.correction_data (counter, hour_start, video_id, delta, views_after, reason, corrected_by)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7)"};
 
+// $5 and $6: whether the day, or the hour, has expired: its final list can never be made again, so it stays in use.
 Statement revise_statement = {
     "INSERT INTO topk.window_revision_data AS r (counter, span, window_start, revision)"
-    " SELECT $1, w.span, w.window_start, 1 FROM (VALUES ('day', $2), ('hour', $3), ('month', $4)) w (span, window_start)"
-    " ON CONFLICT (counter, span, window_start) DO UPDATE SET revision = r.revision + 1"};
+    " SELECT $1, w.span, w.window_start, 1 FROM (VALUES ('day', $2, $5), ('hour', $3, $6), ('month', $4, false)) w (span, window_start, "
+    "gone)"
+    " WHERE NOT w.gone ON CONFLICT (counter, span, window_start) DO UPDATE SET revision = r.revision + 1"};
+
+// Lists that could not be made are tried again at once.
+Statement try_again_statement = {
+    "DELETE FROM topk.list_failure_data f USING (VALUES ('day', $2), ('hour', $3), ('month', $4), ('all_time', '-infinity')) w (span, "
+    "window_start)"
+    " WHERE f.counter = $1 AND f.span = w.span AND f.window_start = w.window_start"};
 
 struct Correction {
     const char* counter;
@@ -34,12 +44,17 @@ struct Correction {
     const char* reason;
 };
 
+TimestampTz hour_argument(FunctionCallInfo fcinfo, int index) {
+    const TimestampTz hour = instant_argument(fcinfo, index, "hour");
+    if (hour < kFirstMs * 1000 - kUnixEpochOffsetMicros || hour >= kEndMs * 1000 - kUnixEpochOffsetMicros)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("argument \"hour\" must be of the years 1 to 9999")));
+    return hour;
+}
+
 Correction read_correction(FunctionCallInfo fcinfo) {
     Correction correction;
     correction.counter = nonempty_text_argument(fcinfo, 0, "counter");
-    correction.hour = instant_argument(fcinfo, 1, "hour");
-    if (correction.hour < kFirstMs * 1000 - kUnixEpochOffsetMicros || correction.hour >= kEndMs * 1000 - kUnixEpochOffsetMicros)
-        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("argument \"hour\" must be of the years 1 to 9999")));
+    correction.hour = hour_argument(fcinfo, 1);
     correction.video_id = text_argument(fcinfo, 2, "video_id");
     const std::size_t length = strlen(correction.video_id);
     if (length == 0 || length > kMaxVideoIdBytes)
@@ -169,6 +184,18 @@ void correct_roll_ups(const Counter& counter, const Correction& correction, cons
         correct_roll_up(counter, correction, kAllTimeRollup, DT_NOBEGIN);
 }
 
+/// Raises the revisions of the hour, its day and its month. Requires: the locks, the extension owner's rights.
+void raise_revisions(const Counter& counter, const Hour& hour) {
+    const auto is_gone = [](TimestampTz start, TimestampTz through) { return Argument{BOOLOID, BoolGetDatum(start < through)}; };
+    run(revise_statement,
+        {text_value(counter.name), time_value(hour.day_start), time_value(hour.start), time_value(hour.month_start),
+         is_gone(hour.day_start, counter.days_expired_through), is_gone(hour.start, counter.hours_expired_through)},
+        Snapshot::kFresh);
+    if (has_registry_table("list_failure_data"))
+        run(try_again_statement,
+            {text_value(counter.name), time_value(hour.day_start), time_value(hour.start), time_value(hour.month_start)}, Snapshot::kFresh);
+}
+
 std::int64_t correct(const Counter& counter, const Correction& correction, const char* user) {
     const Markers markers = lock_markers(counter);
     hold_flushes_up(counter);
@@ -189,9 +216,18 @@ std::int64_t correct(const Counter& counter, const Correction& correction, const
             {name, time_value(hour.start), text_value(correction.video_id), int8_value(correction.delta), int8_value(after),
              text_value(correction.reason), text_value(user)},
             Snapshot::kFresh);
-        run(revise_statement, {name, time_value(hour.day_start), time_value(hour.start), time_value(hour.month_start)}, Snapshot::kFresh);
+        raise_revisions(now, hour);
     });
     return after;
+}
+
+/// As a correction, but for the rows.
+void revise(const Counter& counter, TimestampTz start) {
+    lock_markers(counter);
+    hold_flushes_up(counter);
+    const Hour hour = require_hour(counter, start);
+    const Counter now = find_counter(counter.name, Snapshot::kFresh);
+    as_user(extension_owner(), [&] { raise_revisions(now, hour); });
 }
 
 }  // namespace
@@ -212,6 +248,18 @@ TOPK_SQL_FUNCTION(topk_correct) {
 // As the SQL of 1.1 calls it: the library of 1.0, which knows no roll-ups, has no such name.
 TOPK_SQL_FUNCTION(topk_correct_1_1) {
     return topk_correct(fcinfo);
+}
+
+TOPK_SQL_FUNCTION(topk_revise) {
+    require_read_committed("topk.revise");
+    const char* name = nonempty_text_argument(fcinfo, 0, "counter");
+    const TimestampTz hour = hour_argument(fcinfo, 1);
+    with_spi([&] {
+        const Counter counter = find_counter(name, Snapshot::kFresh);
+        require_access(counter, {"admin"}, Snapshot::kFresh);
+        revise(counter, hour);
+    });
+    PG_RETURN_VOID();
 }
 
 }  // namespace topk

@@ -1,13 +1,15 @@
 // The parts of topk.expire_step: topk.advance_expiry moves the frontiers of expiry, topk.delete_expired and topk.drop_expired_hours take
 // away what lies before them, in later transactions. So whoever could miss a row knows from the frontier in his snapshot that it expired:
 // rows are deleted as any are, and a partition is dropped when no snapshot is left that is older than the frontier it lies before.
-// Nothing expires that is not rolled up: frontiers stay behind the markers, which never go back.
+// Nothing expires that is not rolled up: frontiers stay behind the markers, which never go back. That of hours waits for their final lists,
+// too, though not for ever (refresh.h).
 // Locks: the registry row (shared, or to move a frontier), then the counter's expiry, if it is free; a partition's in the usual order.
 // Nobody waits for a lock while holding rows that others want: rows in use are left for the next step.
 #include "arguments.h"
 #include "counter.h"
 #include "counter_lock.h"
 #include "hour_list.h"
+#include "refresh.h"
 #include "registry_rows.h"
 #include "retention.h"
 #include "roll_up_marker.h"
@@ -159,8 +161,8 @@ struct Advance {
 Advance next_frontiers(const Counter& counter) {
     const Markers markers = read_markers(counter, Snapshot::kFresh);
     const Frontiers frontiers = read_frontiers(counter);
-    const TimestampTz hours =
-        std::max(frontiers.hours, last_partition_end(counter, std::min(frontiers.hours_until, markers.of[kDayRollup].window)));
+    const TimestampTz hours_bound = std::min({frontiers.hours_until, markers.of[kDayRollup].window, first_unlisted_hour(counter)});
+    const TimestampTz hours = std::max(frontiers.hours, last_partition_end(counter, hours_bound));
     const TimestampTz days_bound =
         std::min({frontiers.days_until, hours, markers.of[kMonthRollup].window, markers.of[kAllTimeRollup].window});
     const TimestampTz days = std::max(frontiers.days, last_day_end(counter, frontiers.days, days_bound));

@@ -125,13 +125,16 @@ bool lock_row(const Counter& counter) {
     return found > 0;
 }
 
-/// False if hours of the range have expired: topk() refuses the span, too.
+/// False if hours of the range, or days, have expired: topk() refuses the span, too.
 bool prepare(const Counter& counter, const Range& range) {
+    if (range.since < counter.days_expired_through) return false;
     const Cover cover = cover_of_hours(counter, range.since, range.until, nullptr);
     if (!cover.hours.empty() && cover.hours.front().window < counter.hours_expired_through) return false;
     if (!lock_row(counter)) return false;
     std::span<Ranked> list;
     as_user(counter.owner, [&] { list = greatest_sums(counter, cover); });
+    // By now the tables are locked: policies that were forced since the first look would have hidden rows.
+    if (has_policies(counter, counter.owner)) return false;
     const std::int64_t corrections = corrections_within(counter, range.since, range.until);
     const bool is_complete = list.size() < static_cast<std::size_t>(kDepth);
     as_user(extension_owner(), [&] {

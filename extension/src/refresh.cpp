@@ -1,12 +1,15 @@
-// topk.refresh_due and topk.refresh_list, the two parts of topk.refresh_step: which windows need a list, and making one.
+// topk.refresh_due, topk.refresh_list and topk.refresh_failed, the parts of topk.refresh_step: which windows need a list, making one, and
+// noting that one could not be made, so that it is left alone for an hour and the others get theirs.
 // A list, its revision and whether its window is sealed are read in one snapshot; so a list that says it is final is. What is corrected
-// meanwhile raises the revision, and the list is made again. Windows are sealed in the order of their ends and their final lists are made
-// in that order: what is due lies behind the last final list of its span, but for corrections. Rows of topk.* are read and written as the
-// extension's owner, the list as the counter's owner.
-// Locks: the registry row (shared), against topk.drop_counter; then the counter's lists, so that no older list replaces a newer one.
+// meanwhile raises the revision, and the list is made again. Rows of topk.* are read and written as the extension's owner, the list as the
+// counter's owner.
+// Locks: the registry row (shared), against topk.drop_counter; then the counter's lists, if they are free, so that no older list replaces
+// a newer one.
+#include "refresh.h"
+
 #include "arguments.h"
-#include "counter.h"
 #include "counter_lock.h"
+#include "hour_list.h"
 #include "hours.h"
 #include "retention.h"
 
@@ -21,9 +24,22 @@ constexpr std::int32_t kLongestList = 1000;
 Statement frontiers_statement = {"SELECT c.sealed_through, greatest(c.hours_expired_through, " TOPK_KEPT_FROM(
     "hour_list_retention") "), c.days_expired_through FROM topk.counter_data c WHERE c.name = $1 AND c.hour_table = $2"};
 
-#define TOPK_LAST_FINAL(span)                                                                                     \
-    "coalesce((SELECT f.window_start FROM topk.leaderboard_window_data f WHERE f.counter = $1 AND f.span = " span \
-    " AND f.sealed ORDER BY f.window_start DESC LIMIT 1), '-infinity')"
+// True of a window, of counter $1, whose list could be made the last time, or was not tried for an hour.
+#define TOPK_MAY_WORK(span, start)                                                                                            \
+    "NOT EXISTS (SELECT FROM topk.list_failure_data f WHERE f.counter = $1 AND f.span = " span " AND f.window_start = " start \
+    " AND f.failed_at > clock_timestamp() - interval '1 hour')"
+
+// True of an hour h whose partition is there: partitions are from $n to before $m.
+#define TOPK_HAS_PARTITION(starts, ends) \
+    "EXISTS (SELECT FROM unnest(" starts ", " ends ") p (start, until) WHERE h.hour_start >= p.start AND h.hour_start < p.until)"
+
+// The window of a span that an hour h is in.
+#define TOPK_WINDOW_OF_HOUR(span) "CASE " span " WHEN 'hour' THEN h.hour_start WHEN 'day' THEN h.day_start ELSE h.month_start END"
+
+// An instant that is surely in a window: the start of its last hour in the map, if it has any.
+#define TOPK_INSIDE(span, window_start)                                                                              \
+    "coalesce((SELECT max(h.hour_start) FROM topk.hour_map h WHERE h.counter = $1 AND h.hour_start >= " window_start \
+    "  AND h.hour_start < " window_start " + interval '33 days' AND " window_start " = " TOPK_WINDOW_OF_HOUR(span) "), " window_start ")"
 
 // True of an open window w, until `ends`, whose list is too old, or missing.
 #define TOPK_IS_OLD(open_before, ends)                                                                                     \
@@ -31,43 +47,58 @@ Statement frontiers_statement = {"SELECT c.sealed_through, greatest(c.hours_expi
     ") / 10))) IS NOT FALSE"
 
 Statement final_hours_statement = {
-    "SELECT h.hour_start FROM topk.hour_map h WHERE h.counter = $1 AND h.hour_start >= $2 AND h.hour_start > " TOPK_LAST_FINAL(
-        "'hour'") " AND h.hour_end <= $3 ORDER BY h.hour_start LIMIT $4"};
+    "SELECT h.hour_start FROM topk.hour_map h LEFT JOIN topk.leaderboard_window_data w"
+    "  ON w.counter = h.counter AND w.span = 'hour' AND w.window_start = h.hour_start"
+    " WHERE h.counter = $1 AND h.hour_start >= $2 AND h.hour_start < $3 AND h.hour_end <= $3 AND w.sealed IS NOT TRUE"
+    "  AND " TOPK_MAY_WORK("'hour'", "h.hour_start") " AND " TOPK_HAS_PARTITION("$5", "$6") " ORDER BY h.hour_start LIMIT $4"};
 
+// No hour is longer than two.
 Statement open_hours_statement = {
     "SELECT h.hour_start FROM topk.hour_map h LEFT JOIN topk.leaderboard_window_data w"
     "  ON w.counter = h.counter AND w.span = 'hour' AND w.window_start = h.hour_start"
-    " WHERE h.counter = $1 AND h.hour_start > " TOPK_LAST_FINAL(
-        "'hour'") " AND h.hour_end > $2 AND h.hour_start <= clock_timestamp() AND " TOPK_IS_OLD("$3", "h.hour_end")
-    " ORDER BY w.refreshed_at NULLS FIRST LIMIT $4"};
+    " WHERE h.counter = $1 AND h.hour_start > $2 - interval '2 hours' AND h.hour_end > $2 AND h.hour_start <= clock_timestamp()"
+    "  AND " TOPK_IS_OLD("$3", "h.hour_end") " AND " TOPK_MAY_WORK("'hour'", "h.hour_start") " AND " TOPK_HAS_PARTITION(
+        "$5", "$6") " ORDER BY w.refreshed_at NULLS FIRST LIMIT $4"};
 
-// The days or months without a final list, each with an instant that is surely in it: the start of an hour in the map. $3: those that have
-// late additions, perhaps nothing else.
-Statement windows_statement = {"WITH last AS MATERIALIZED (SELECT " TOPK_LAST_FINAL(
-    "$2") " AS start),"
-          " part AS (SELECT CASE $2 WHEN 'day' THEN h.day_start ELSE h.month_start END AS start, h.hour_start AS inside"
-          "  FROM topk.hour_map h WHERE h.counter = $1 AND h.hour_start > (SELECT start FROM last)"
-          "  UNION ALL SELECT late, late FROM unnest($3) late)"
-          " SELECT p.inside, w.refreshed_at FROM (SELECT start, max(inside) AS inside FROM part WHERE start > (SELECT start FROM last)"
-          "  GROUP BY start) p"
-          " LEFT JOIN topk.leaderboard_window_data w ON w.counter = $1 AND w.span = $2 AND w.window_start = p.start ORDER BY p.start"};
+// The days or months, from $4 on, without a final list. $3: those that have late additions, perhaps nothing else. The hours of a window are
+// many: each look goes to the next window, past the hours that are surely in this one.
+Statement windows_statement = {
+    "WITH RECURSIVE part AS ((SELECT " TOPK_WINDOW_OF_HOUR("$2") " AS start, h.hour_start AS inside"
+    "   FROM topk.hour_map h WHERE h.counter = $1 AND h.hour_start >= $4 ORDER BY h.hour_start LIMIT 1)"
+    "  UNION ALL SELECT next.start, next.inside FROM part p CROSS JOIN LATERAL ("
+    "   SELECT " TOPK_WINDOW_OF_HOUR("$2") " AS start, h.hour_start AS inside FROM topk.hour_map h"
+    "   WHERE h.counter = $1 AND h.hour_start > p.inside AND " TOPK_WINDOW_OF_HOUR("$2") " > p.start"
+    "    AND h.hour_start >= p.start + CASE $2 WHEN 'day' THEN interval '12 hours' ELSE interval '648 hours' END"
+    "   ORDER BY h.hour_start LIMIT 1) next)"
+    " SELECT " TOPK_INSIDE("$2", "p.start") ", w.refreshed_at"
+    " FROM (SELECT start FROM part UNION SELECT late FROM unnest($3) late) p"
+    " LEFT JOIN topk.leaderboard_window_data w ON w.counter = $1 AND w.span = $2 AND w.window_start = p.start"
+    " WHERE w.sealed IS NOT TRUE AND " TOPK_MAY_WORK("$2", "p.start") " ORDER BY p.start"};
 
 Statement all_time_statement = {
     "SELECT FROM (VALUES ($1)) c (name) LEFT JOIN topk.leaderboard_window_data w"
-    "  ON w.counter = c.name AND w.span = 'all_time' WHERE " TOPK_IS_OLD("$2", "clock_timestamp()")};
+    "  ON w.counter = c.name AND w.span = 'all_time' WHERE " TOPK_IS_OLD("$2", "clock_timestamp()") " AND " TOPK_MAY_WORK("'all_time'",
+                                                                                                                          "'-infinity'")};
 
-// Final lists of windows that were corrected since, and windows behind the last final list that were empty until a correction.
-Statement stale_statement = {
-    "SELECT r.span, coalesce((SELECT max(h.hour_start) FROM topk.hour_map h WHERE h.counter = r.counter AND h.hour_start >= r.window_start"
-    "   AND h.hour_start < r.window_start + interval '33 days'"
-    "   AND r.window_start = CASE r.span WHEN 'hour' THEN h.hour_start WHEN 'day' THEN h.day_start ELSE h.month_start END),"
-    "  r.window_start)"
-    " FROM topk.window_revision_data r LEFT JOIN topk.leaderboard_window_data w"
-    "  ON w.counter = r.counter AND w.span = r.span AND w.window_start = r.window_start"
-    " WHERE r.counter = $1 AND w.revision IS DISTINCT FROM r.revision"
-    "  AND (w.sealed OR w.sealed IS NULL AND r.window_start <= " TOPK_LAST_FINAL(
-        "r.span") ") AND r.window_start >= CASE r.span WHEN 'hour' THEN $2 WHEN 'day' THEN $3 ELSE '-infinity' END"
-    " ORDER BY r.window_start, r.span LIMIT $4"};
+// Final lists of windows that were corrected since.
+Statement stale_statement = {"SELECT r.span, " TOPK_INSIDE(
+    "r.span", "r.window_start") " FROM topk.window_revision_data r JOIN topk.leaderboard_window_data w"
+                                "  ON w.counter = r.counter AND w.span = r.span AND w.window_start = r.window_start"
+                                " WHERE r.counter = $1 AND w.sealed AND w.revision <> r.revision"
+                                "  AND r.window_start >= CASE r.span WHEN 'hour' THEN $2 WHEN 'day' THEN $3 ELSE '-infinity' END"
+                                "  AND " TOPK_MAY_WORK("r.span", "r.window_start") " ORDER BY r.window_start, r.span LIMIT $4"};
+
+// How far back an hour is waited for: see first_unlisted_hour.
+#define TOPK_WAITS_FROM                                                                             \
+    "greatest(c.hours_expired_through, " TOPK_KEPT_FROM("hour_list_retention") ", " TOPK_KEPT_FROM( \
+        "hour_retention") " - make_interval(secs => extract(epoch FROM c.hour_retention)::float8))"
+
+Statement unlisted_statement = {
+    "SELECT min(h.hour_start) FROM topk.counter_data c JOIN topk.hour_map h ON h.counter = c.name"
+    "  LEFT JOIN topk.leaderboard_window_data w ON w.counter = h.counter AND w.span = 'hour' AND w.window_start = h.hour_start"
+    "  LEFT JOIN topk.window_revision_data r ON r.counter = h.counter AND r.span = 'hour' AND r.window_start = h.hour_start"
+    " WHERE c.name = $1 AND c.hour_table = $2 AND h.hour_start >= " TOPK_WAITS_FROM " AND h.hour_start < " TOPK_KEPT_FROM(
+        "hour_retention") "  AND (w.sealed AND w.revision = coalesce(r.revision, 0)) IS NOT TRUE AND " TOPK_HAS_PARTITION("$3", "$4")};
 
 // Also by the table: the counter may have been dropped and made again, by somebody else, since it was looked up.
 Statement hold_statement = {"SELECT FROM topk.counter_data WHERE name = $1 AND hour_table = $2 FOR KEY SHARE"};
@@ -77,6 +108,12 @@ Statement window_statement = {
     " FROM (VALUES ($1, $2, $3)) k (counter, span, window_start)"
     " LEFT JOIN topk.window_revision_data r ON r.counter = k.counter AND r.span = k.span AND r.window_start = k.window_start"
     " LEFT JOIN topk.leaderboard_window_data w ON w.counter = k.counter AND w.span = k.span AND w.window_start = k.window_start"};
+
+Statement failed_statement = {
+    "INSERT INTO topk.list_failure_data AS f (counter, span, window_start, failed_at, message) VALUES ($1, $2, $3, clock_timestamp(), $4)"
+    " ON CONFLICT (counter, span, window_start) DO UPDATE SET failed_at = EXCLUDED.failed_at, message = EXCLUDED.message"};
+
+Statement worked_statement = {"DELETE FROM topk.list_failure_data WHERE counter = $1 AND span = $2 AND window_start = $3"};
 
 Statement list_statement = {"SELECT video_id, views FROM topk.top($1, $2, $3, $4) ORDER BY rank"};
 
@@ -118,6 +155,29 @@ void refuse_forced_policies(const Counter& counter) {
                         errhint("Use ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.")));
 }
 
+Argument array_of(Oid array, Oid element, std::span<Datum> values) {
+    const bool is_text = element == TEXTOID;
+    return {array, PointerGetDatum(construct_array(values.data(), static_cast<int>(values.size()), element, is_text ? -1 : 8,
+                                                   is_text ? false : FLOAT8PASSBYVAL, is_text ? TYPALIGN_INT : TYPALIGN_DOUBLE))};
+}
+
+/// Where the partitions of the hour table begin and end, two arrays.
+struct PartitionBounds {
+    Argument starts;
+    Argument ends;
+};
+
+PartitionBounds partition_bounds(const Counter& counter) {
+    std::span<Partition> partitions;
+    partitions_within(counter, DT_NOBEGIN, DT_NOEND, &partitions);
+    const auto bounds = [&](TimestampTz Partition::*bound) {
+        auto* values = static_cast<Datum*>(palloc(std::max<std::size_t>(partitions.size(), 1) * sizeof(Datum)));
+        std::transform(partitions.begin(), partitions.end(), values, [&](const Partition& p) { return TimestampTzGetDatum(p.*bound); });
+        return array_of(TIMESTAMPTZARRAYOID, TIMESTAMPTZOID, {values, partitions.size()});
+    };
+    return {bounds(&Partition::start), bounds(&Partition::end)};
+}
+
 /// The windows of topk.refresh_due, in their order.
 class DueWindows {
   public:
@@ -136,19 +196,19 @@ class DueWindows {
     const Argument open_before_;
     const ReturnSetInfo* result_;
     Frontiers frontiers_;
-    std::int64_t count_ = 0;
+    PartitionBounds partitions_;
 };
 
 void DueWindows::put(const char* span, Datum at) {
     Datum values[2] = {CStringGetTextDatum(span), at};
     bool nulls[2] = {};
     tuplestore_putvalues(result_->setResult, result_->setDesc, values, nulls);
-    ++count_;
 }
 
 std::uint64_t DueWindows::put_hours(Statement& statement, TimestampTz bound, Argument further) {
-    const std::uint64_t found =
-        run(statement, {text_value(counter_.name), time_value(bound), further, int8_value(kMostOfAKind)}, Snapshot::kCaller);
+    const std::uint64_t found = run(
+        statement, {text_value(counter_.name), time_value(bound), further, int8_value(kMostOfAKind), partitions_.starts, partitions_.ends},
+        Snapshot::kCaller);
     for (std::uint64_t row = 0; row < found; ++row) put("hour", cell(row, 1).value);
     return found;
 }
@@ -171,22 +231,25 @@ bool is_older(Cell refreshed_at, Argument open_before, TimestampTz end) {
 
 /// Sealed windows, then open ones.
 void DueWindows::put_windows(const char* span, Span kind, Argument late) {
-    const std::uint64_t found = run(windows_statement, {text_value(counter_.name), text_value(span), late}, Snapshot::kCaller);
+    const Argument from = time_value(kind == Span::kDay ? frontiers_.days_from : DT_NOBEGIN);
+    const std::uint64_t found = run(windows_statement, {text_value(counter_.name), text_value(span), late, from}, Snapshot::kCaller);
     SPITupleTable* rows = SPI_tuptable;
     const auto value = [rows](std::uint64_t row, int column) {
         Cell result;
         result.value = SPI_getbinval(rows->vals[row], rows->tupdesc, column, &result.is_null);
         return result;
     };
-    std::uint64_t row = 0;
-    for (; row < found && count_ < kMostOfAKind; ++row) {
+    std::int64_t count = 0;
+    for (std::uint64_t row = 0; row < found && count < kMostOfAKind; ++row) {
         CHECK_FOR_INTERRUPTS();
         const Datum inside = value(row, 1).value;
         const Window window = window_at(counter_, kind, DatumGetTimestampTz(inside), Snapshot::kCaller);
         if (kind == Span::kDay && window.label < frontiers_.days_from) continue;
         const bool is_due = window.end <= frontiers_.sealed_through ||
                             (window.start <= GetCurrentTimestamp() && is_older(value(row, 2), open_before_, window.end));
-        if (is_due) put(span, inside);
+        if (!is_due) continue;
+        put(span, inside);
+        ++count;
     }
 }
 
@@ -209,6 +272,8 @@ void DueWindows::find() {
     const Argument late_months = late_windows(counter_, "month");
     as_user(extension_owner(), [&] {
         frontiers_ = read_frontiers(counter_, Snapshot::kCaller);
+        partitions_ = partition_bounds(counter_);
+        // Each of them will have its list then, or be left alone for a while: the others' turn comes.
         if (put_hours(final_hours_statement, frontiers_.hours_from, time_value(frontiers_.sealed_through)) == kMostOfAKind) return;
         put_stale();
         put_windows("day", Span::kDay, late_days);
@@ -228,12 +293,6 @@ struct Listed {
     Argument views;
 };
 
-Argument array_of(Oid array, Oid element, std::span<Datum> values) {
-    const bool is_text = element == TEXTOID;
-    return {array, PointerGetDatum(construct_array(values.data(), static_cast<int>(values.size()), element, is_text ? -1 : 8,
-                                                   is_text ? false : FLOAT8PASSBYVAL, is_text ? TYPALIGN_INT : TYPALIGN_DOUBLE))};
-}
-
 /// Requires: the counter's owner's rights.
 void read_list(const Counter& counter, const char* span, TimestampTz at, Listed* listed) {
     const std::uint64_t length =
@@ -247,12 +306,19 @@ void read_list(const Counter& counter, const char* span, TimestampTz at, Listed*
     listed->views = array_of(INT8ARRAYOID, INT8OID, {values[1], length});
 }
 
+bool is_span(const char* span, const char* name) {
+    return strcmp(span, name) == 0;
+}
+
+Window window_of(const Counter& counter, const char* span, TimestampTz at) {
+    if (is_span(span, "all_time")) return {DT_NOBEGIN, DT_NOBEGIN, DT_NOEND};
+    const Span kind = is_span(span, "hour") ? Span::kHour : is_span(span, "day") ? Span::kDay : Span::kMonth;
+    return window_at(counter, kind, at, Snapshot::kCaller);
+}
+
 /// All in the active snapshot. False if the window's list is final already, or its rows expired.
 bool read_window(const Counter& counter, const char* span, TimestampTz at, Listed* listed) {
-    const auto is = [span](const char* name) { return strcmp(span, name) == 0; };
-    Window window = {DT_NOBEGIN, DT_NOBEGIN, DT_NOEND};
-    if (!is("all_time"))
-        window = window_at(counter, is("hour") ? Span::kHour : is("day") ? Span::kDay : Span::kMonth, at, Snapshot::kCaller);
+    const Window window = window_of(counter, span, at);
     Frontiers frontiers;
     bool is_final = false;
     as_user(extension_owner(), [&] {
@@ -261,25 +327,29 @@ bool read_window(const Counter& counter, const char* span, TimestampTz at, Liste
         listed->revision = DatumGetInt32(cell(0, 1).value);
         is_final = !cell(0, 2).is_null && DatumGetBool(cell(0, 2).value);
     });
-    if (is_final || (is("hour") && window.label < frontiers.hours_from) || (is("day") && window.label < frontiers.days_from)) return false;
+    if (is_final || (is_span(span, "hour") && window.label < frontiers.hours_from) ||
+        (is_span(span, "day") && window.label < frontiers.days_from))
+        return false;
     listed->start = window.label;
     listed->sealed = window.end <= frontiers.sealed_through;
     as_user(counter.owner, [&] { read_list(counter, span, at, listed); });
+    // By now the tables are locked: what was forced since the first look would have hidden rows.
+    refuse_forced_policies(counter);
     return true;
 }
 
-/// Makes one list. False as read_window.
-bool refresh_list(const Counter& counter, const char* span, TimestampTz at) {
+/// Keeps the counter from being dropped.
+void hold_counter(const Counter& counter) {
     as_user(extension_owner(), [&] {
         if (run(hold_statement, {text_value(counter.name), oid_value(counter.hour_table)}, Snapshot::kFresh) == 0)
             ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("counter \"%s\" was dropped", counter.name)));
     });
-    const auto refuse = [&](int waited_ms) {
-        ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE), errmsg("could not lock the lists of counter \"%s\"", counter.name),
-                        errdetail("Somebody else has been making lists for %d ms.", waited_ms),
-                        errhint("Look in pg_locks for a transaction that was left open, and try again.")));
-    };
-    with_bounded_wait([&] { lock_counter(counter.hour_table, LockPurpose::kLists, ExclusiveLock); }, refuse);
+}
+
+/// Makes one list. False as read_window, or if another session makes the counter's lists.
+bool refresh_list(const Counter& counter, const char* span, TimestampTz at) {
+    hold_counter(counter);
+    if (!try_lock_counter(counter.hour_table, LockPurpose::kLists, ExclusiveLock)) return false;
     // Before the snapshot: what was committed by then is in it.
     const TimestampTz refreshed_at = GetCurrentTimestamp();
     Listed listed = {};
@@ -292,6 +362,7 @@ bool refresh_list(const Counter& counter, const char* span, TimestampTz at) {
             {text_value(counter.name), text_value(span), time_value(listed.start), listed.ids, listed.views,
              Argument{BOOLOID, BoolGetDatum(listed.sealed)}, int4_value(listed.revision), time_value(refreshed_at)},
             Snapshot::kFresh);
+        run(worked_statement, {text_value(counter.name), text_value(span), time_value(listed.start)}, Snapshot::kFresh);
     });
     return true;
 }
@@ -306,6 +377,13 @@ const char* span_argument(FunctionCallInfo fcinfo, int index) {
 }
 
 }  // namespace
+
+TimestampTz first_unlisted_hour(const Counter& counter) {
+    const PartitionBounds partitions = partition_bounds(counter);
+    run(unlisted_statement, {text_value(counter.name), oid_value(counter.hour_table), partitions.starts, partitions.ends},
+        Snapshot::kFresh);
+    return cell(0, 1).is_null ? DT_NOEND : DatumGetTimestampTz(cell(0, 1).value);
+}
 
 TOPK_SQL_FUNCTION(topk_refresh_due) {
     const char* name = text_argument(fcinfo, 0, "counter");
@@ -334,6 +412,24 @@ TOPK_SQL_FUNCTION(topk_refresh_list) {
         made = refresh_list(counter, span, at);
     });
     PG_RETURN_BOOL(made);
+}
+
+TOPK_SQL_FUNCTION(topk_refresh_failed) {
+    require_read_committed("topk.refresh");
+    const char* name = text_argument(fcinfo, 0, "counter");
+    const char* span = span_argument(fcinfo, 1);
+    const TimestampTz at = instant_argument(fcinfo, 2, "at");
+    const char* message = text_argument(fcinfo, 3, "message");
+    with_spi([&] {
+        const Counter counter = find_counter(name, Snapshot::kFresh);
+        require_access(counter, {"admin"}, Snapshot::kFresh);
+        hold_counter(counter);
+        const TimestampTz start = window_of(counter, span, at).label;
+        as_user(extension_owner(), [&] {
+            run(failed_statement, {text_value(counter.name), text_value(span), time_value(start), text_value(message)}, Snapshot::kFresh);
+        });
+    });
+    PG_RETURN_VOID();
 }
 
 }  // namespace topk

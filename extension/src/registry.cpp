@@ -27,7 +27,6 @@ Statement register_statement = {
     " SELECT $1, t[1], t[2], t[3], t[4], t[5], $3::regrole, $4, $5, $6, $7, $8 FROM CAST($2 AS regclass[]) t"
     " ON CONFLICT (name) DO NOTHING"};
 
-// Of a counter of that name that was before there can be none, but for those that somebody wrote.
 Statement markers_statement = {
     "INSERT INTO topk.roll_up_marker (counter, span) SELECT $1, unnest('{day,month,all_time}'::text[])"
     " ON CONFLICT (counter, span) DO UPDATE SET window_start = DEFAULT, video_id = DEFAULT"};
@@ -53,8 +52,8 @@ Statement forget_statements[] = {
 };
 
 // The same of later versions: ALTER EXTENSION topk UPDATE may not have made them yet.
-constexpr const char* kLaterTables[] = {"prepared_sum_data", "leaderboard_data", "leaderboard_window_data", "expired_late_data",
-                                        "expired_dead_data"};
+constexpr const char* kLaterTables[] = {"prepared_sum_data", "leaderboard_data",  "leaderboard_window_data",
+                                        "list_failure_data", "expired_late_data", "expired_dead_data"};
 
 Statement forget_counter_statement = {"DELETE FROM topk.counter_data WHERE name = $1 AND hour_table = $2"};
 
@@ -141,9 +140,17 @@ CounterTables droppable_tables(const char* name) {
     return tables;
 }
 
-/// Makes the markers of a new counter: nothing is rolled up.
-void make_markers(const char* name) {
+void forget_later_rows(const char* name) {
+    for (const char* table : kLaterTables)
+        if (has_registry_table(table))
+            run_once(psprintf("DELETE FROM topk.%s WHERE counter = $1", table), {text_value(name)}, Snapshot::kFresh);
+}
+
+/// A new counter has nothing rolled up, no lists and nothing expired. A counter of that name that was before may have left such rows: a
+/// session that still has the library of an older version loaded drops a counter without them.
+void begin_anew(const char* name) {
     if (has_markers()) run(markers_statement, {text_value(name)}, Snapshot::kFresh);
+    forget_later_rows(name);
 }
 
 /// Deletes the counter's rows of topk.*, after every claim, grant and flush in flight, none of which can follow.
@@ -154,9 +161,7 @@ void forget_counter(const char* name, Oid hour_table) {
     if (has_markers()) run(forget_markers_statement, {text_value(name)}, Snapshot::kFresh);
     lock_counter(hour_table, LockPurpose::kSeal, ExclusiveLock);
     for (Statement& statement : forget_statements) run(statement, {text_value(name)}, Snapshot::kFresh);
-    for (const char* table : kLaterTables)
-        if (has_registry_table(table))
-            run_once(psprintf("DELETE FROM topk.%s WHERE counter = $1", table), {text_value(name)}, Snapshot::kFresh);
+    forget_later_rows(name);
     run(forget_counter_statement, {text_value(name), oid_value(hour_table)}, Snapshot::kFresh);
 }
 
@@ -226,7 +231,7 @@ TOPK_SQL_FUNCTION(topk_register_counter) {
                      interval(2), interval(3)},
                     Snapshot::kFresh) == 0)
                 refuse_duplicate(options.name);
-            make_markers(options.name);
+            begin_anew(options.name);
         });
         store_hours_of_partitions(find_counter(options.name, Snapshot::kFresh));
     });

@@ -61,6 +61,7 @@ class Counter:
         late = [(hours[n], rng.choice(VIDEOS), rng.randint(1, 9)) for n in (1, 20, 40)]
         self.feed.flush({}, late=late)
         self.owner.execute("SELECT topk.correct(%s, %s, 'vid_001', 1000, 'a reason')", self.name, hours[3])
+        self.maintain()  # lists of before the correction are not final
         self.owner.execute("SELECT topk.hold_seal(%s, 'a backfill')", self.name)
         self.owner.execute("SELECT topk.resume_seal(%s)", self.name)
         self.owner.execute("SELECT topk.reset_progress(%s, 'events', 0, %s, 'lost some')", self.name, self.feed.next + 5)
@@ -164,7 +165,7 @@ class Town:
         self.database.execute("SET search_path = ''")
         tables = self.database.query("SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relnamespace NOT IN"
                                      " ('pg_catalog'::regnamespace, 'information_schema'::regnamespace) ORDER BY 1")
-        return {name: self.database.query(f"SELECT t::text FROM {name} t ORDER BY 1") for name, in tables if name != "topk.prepared_sum_data"}
+        return {name: self.database.query(f"SELECT t::text FROM {name} t ORDER BY 1") for name, in tables if name not in ("topk.prepared_sum_data", "topk.list_failure_data")}
 
     def lists(self):
         return {counter.name: counter.lists() for counter in self.counters}

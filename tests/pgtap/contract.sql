@@ -72,6 +72,8 @@ INSERT INTO contract VALUES
     ('topk.refresh_step', 'counter text, open_before timestamp with time zone DEFAULT NULL::timestamp with time zone', 'integer', 'v', false),
     ('topk.refresh_due', 'counter text, open_before timestamp with time zone', 'TABLE(span text, at timestamp with time zone)', 's', false),
     ('topk.refresh_list', 'counter text, span text, at timestamp with time zone', 'boolean', 'v', false),
+    ('topk.refresh_failed', 'counter text, span text, at timestamp with time zone, message text', 'void', 'v', false),
+    ('topk.revise', 'counter text, hour timestamp with time zone', 'void', 'v', false),
     ('topk.maintain', $$IN counter text DEFAULT 'video_views'::text$$, NULL, 'v', false),
     ('topk.maintain_step', 'counter text, part text, since timestamp with time zone DEFAULT NULL::timestamp with time zone', 'boolean', 'v', false),
     ('topk.prepare_step', 'counter text', 'integer', 'v', false),
@@ -103,9 +105,9 @@ SELECT is(p.proconfig, ARRAY['search_path=pg_catalog, pg_temp'], p.proname || ' 
 SELECT isnt(coalesce(obj_description(d.objid, d.classid::regclass::name), ''), '', 'a comment on ' || pg_describe_object(d.classid, d.objid, 0))
     FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'topk' AND d.deptype = 'e'
     WHERE NOT (d.classid = 'pg_type'::regclass AND EXISTS (SELECT FROM pg_type t LEFT JOIN pg_class c ON c.oid = t.typrelid WHERE t.oid = d.objid AND (t.typelem <> 0 OR c.relkind <> 'c')));
--- Every table that holds rows of counters is dumped; prepared sums are made anew.
+-- Every table that holds rows of counters is dumped; prepared sums are made anew, and lists that could not be made are tried again.
 SELECT set_eq($$SELECT unnest(extconfig)::regclass::text FROM pg_extension WHERE extname = 'topk'$$,
-    $$SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'topk'::regnamespace AND relkind = 'r' AND relname <> 'prepared_sum_data'$$, 'pg_dump keeps the rows of every table');
+    $$SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'topk'::regnamespace AND relkind = 'r' AND relname NOT IN ('prepared_sum_data', 'list_failure_data')$$, 'pg_dump keeps the rows of every table');
 
 -- PUBLIC: no writing anywhere, no reading of the base tables; roles are not made.
 SELECT ok(NOT has_table_privilege('public', c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER'), 'PUBLIC does not write ' || c.oid::regclass) FROM pg_class c
@@ -143,7 +145,7 @@ INSERT INTO attempt (what, statement) VALUES
     ('retain', $$SELECT topk.set_retention('pgtap', late => '40 days')$$), ('expire', $$SELECT topk.expire_step('pgtap')$$), ('refresh', $$SELECT topk.refresh_step('pgtap')$$),
     ('seal', $$CALL topk.seal('pgtap')$$), ('roll up', $$CALL topk.roll_up('pgtap')$$), ('hold', $$SELECT topk.hold_seal('pgtap')$$), ('resume', $$SELECT topk.resume_seal('pgtap')$$),
     ('prepare', $$SELECT topk.prepare_step('pgtap')$$), ('prepared spans', $$SELECT topk.set_prepared_spans('pgtap', '{24 hours}')$$),
-    ('drop', $$SELECT topk.drop_counter('pgtap')$$), ('write', $$INSERT INTO pgtap_topk.pgtap_late VALUES ('day', now(), 'a', 1)$$);
+    ('revise', $$SELECT topk.revise('pgtap', '2020-01-01 00:00Z')$$), ('drop', $$SELECT topk.drop_counter('pgtap')$$), ('write', $$INSERT INTO pgtap_topk.pgtap_late VALUES ('day', now(), 'a', 1)$$);
 GRANT SELECT ON attempt TO PUBLIC;
 SET LOCAL ROLE pgtap_topk_read;
 SELECT CASE WHEN what IN ('list', 'status', 'hours', 'audit') THEN lives_ok(statement, '''read'' may ' || what) ELSE throws_ok(statement, '42501', NULL, '''read'' may not ' || what) END FROM attempt ORDER BY number;
@@ -153,7 +155,7 @@ SELECT CASE WHEN what IN ('hours', 'claim', 'flush') THEN lives_ok(statement, ''
 SELECT is((SELECT count(*) FROM topk.kafka_progress), 0::bigint, '''ingest'' sees no offsets of others');
 RESET ROLE;
 SET LOCAL ROLE pgtap_topk_admin;
-SELECT CASE WHEN what IN ('status', 'hours', 'reset', 'grant', 'audit', 'correct', 'retain', 'expire', 'refresh', 'seal', 'roll up', 'hold', 'resume', 'prepare', 'prepared spans') THEN lives_ok(statement, '''admin'' may ' || what) ELSE throws_ok(statement, '42501', NULL, '''admin'' may not ' || what) END FROM attempt ORDER BY number;
+SELECT CASE WHEN what IN ('status', 'hours', 'reset', 'grant', 'audit', 'correct', 'retain', 'expire', 'refresh', 'seal', 'roll up', 'hold', 'resume', 'prepare', 'prepared spans', 'revise') THEN lives_ok(statement, '''admin'' may ' || what) ELSE throws_ok(statement, '42501', NULL, '''admin'' may not ' || what) END FROM attempt ORDER BY number;
 SELECT topk.revoke_access('pgtap_topk_none', 'read', 'pgtap');
 RESET ROLE;
 SET LOCAL ROLE pgtap_topk_none;
