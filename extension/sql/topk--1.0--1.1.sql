@@ -192,7 +192,9 @@ $create_counter$;
 CREATE OR REPLACE VIEW topk.time_window WITH (security_barrier) AS
     SELECT c.name AS counter, w.span, w.window_start, w.window_end, w.window_end <= c.sealed_through AS sealed,
         w.is_in AND w.window_end <= c.sealed_through AS rolled_up, coalesce(r.revision, 0) AS revision
-    FROM topk.counter c
+    -- An admin's view of one whose table was dropped by hand must not keep the others from sight: topk.window_end refuses it, and is not to be
+    -- asked (OFFSET 0) before the table was looked for.
+    FROM (SELECT k.name, k.sealed_through FROM topk.counter k WHERE EXISTS (SELECT FROM pg_catalog.pg_class t WHERE t.oid = k.hour_table) OFFSET 0) c
     LEFT JOIN topk.roll_up_marker d ON d.counter = c.name AND d.span = 'day'
     LEFT JOIN topk.roll_up_marker m ON m.counter = c.name AND m.span = 'month'
     LEFT JOIN topk.roll_up_marker a ON a.counter = c.name AND a.span = 'all_time'
@@ -204,9 +206,7 @@ CREATE OR REPLACE VIEW topk.time_window WITH (security_barrier) AS
         UNION ALL SELECT 'month', h.month_start, topk.window_end(c.name, 'month', max(h.hour_start)), coalesce(max(h.day_start) < m.window_start, false)
         FROM topk.hour_map h WHERE h.counter = c.name GROUP BY h.month_start
         UNION ALL SELECT 'all_time', '-infinity', 'infinity', false) w
-    LEFT JOIN topk.window_revision_data r ON r.counter = c.name AND r.span = w.span AND r.window_start = w.window_start
-    -- An admin's view of one whose table was dropped by hand must not keep the others from sight: topk.window_end refuses it.
-    WHERE EXISTS (SELECT FROM pg_catalog.pg_class t WHERE t.oid = c.hour_table);
+    LEFT JOIN topk.window_revision_data r ON r.counter = c.name AND r.span = w.span AND r.window_start = w.window_start;
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- Retention
