@@ -51,7 +51,7 @@ INSERT INTO contract VALUES
     ('topk.roll_up', $$IN counter text DEFAULT 'video_views'::text$$, NULL, 'v', false),
     ('topk.roll_up_step', 'counter text, max_rows integer DEFAULT 200000', 'bigint', 'v', false),
     ('topk.add_views', 'stored bigint, added bigint, video_id text', 'bigint', 'i', true),
-    ('topk.create_views', 'name text, hour_table regclass, late_table regclass, day_rollup regclass, month_rollup regclass, all_time_rollup regclass, replacing boolean', 'void', 'v', false),
+    ('topk.create_views', 'name text, hour_table regclass, late_table regclass, day_rollup regclass, month_rollup regclass, all_time_rollup regclass, replacing boolean DEFAULT false', 'void', 'v', false),
     ('topk.seal_step', 'counter text', 'timestamp with time zone', 'v', false),
     ('topk.hold_seal', $$counter text DEFAULT 'video_views'::text, reason text DEFAULT NULL::text$$, 'void', 'v', false),
     ('topk.resume_seal', $$counter text DEFAULT 'video_views'::text$$, 'void', 'v', false),
