@@ -39,7 +39,8 @@ ERRORS = {
                                            "RETURNING 'all_time'",
     "a correction off the record": "DELETE FROM topk.correction_data WHERE ctid = (SELECT ctid FROM topk.correction_data WHERE counter = '{name}' "
                                    "AND delta <> 0 ORDER BY corrected_at LIMIT 1) RETURNING 'hour ' || hour_start",
-    "a row rolled up twice": "INSERT INTO {name}_day_rollup SELECT window_start, video_id, views FROM {name}_day LIMIT 1 RETURNING 'day ' || window_start",
+    "a row rolled up twice": "INSERT INTO {name}_day_rollup AS r SELECT window_start, video_id, views FROM {name}_day ORDER BY window_start, video_id LIMIT 1 "
+                             "ON CONFLICT (window_start, video_id) DO UPDATE SET views = r.views + excluded.views RETURNING 'day ' || r.window_start",
 }
 
 
