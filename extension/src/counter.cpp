@@ -47,6 +47,9 @@ bool read_counter(const char* name, Counter* counter) {
 Statement access_statement = {
     "SELECT FROM topk.access_data a WHERE a.counter = $1 AND a.privilege = $2 AND pg_has_role($3, a.role::oid, 'USAGE')"};
 
+// By the table, too: the counter may have been dropped and made again, by somebody else, since it was looked up.
+Statement hold_statement = {"SELECT FROM topk.counter_data WHERE name = $1 AND hour_table = $2 FOR KEY SHARE"};
+
 }  // namespace
 
 Oid extension_owner() {
@@ -99,6 +102,14 @@ void refuse_forced_policies(const Counter& counter, const char* detail) {
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                         errmsg("row-level security is forced on the owner of counter \"%s\"", counter.name), errdetail("%s", detail),
                         errhint("Use ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.")));
+}
+
+void hold_counter(const Counter& counter) {
+    std::uint64_t found = 0;
+    as_user(extension_owner(), [&] {
+        found = run(hold_statement, {text_value(counter.name), oid_value(counter.hour_table)}, Snapshot::kFresh);
+    });
+    if (found == 0) ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("counter \"%s\" was dropped", counter.name)));
 }
 
 void refuse_dropped(const Counter& counter) {

@@ -42,6 +42,10 @@ bool has_policies(const Counter& counter, Oid user);
 /// rights.
 void refuse_forced_policies(const Counter& counter, const char* detail);
 
+/// Keeps the counter from being dropped until the transaction ends, by a shared lock on its row of the registry. Failure: 42704 if it was
+/// dropped since it was looked up. Requires: SPI connected.
+void hold_counter(const Counter& counter);
+
 /// Raises 55000: a table was dropped behind the registry's back.
 [[noreturn]] void refuse_dropped(const Counter& counter);
 

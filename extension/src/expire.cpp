@@ -24,9 +24,6 @@ constexpr std::int32_t kLongestPatienceMs = 10000;
 // What a table costs those who queue behind us, once a minute at most.
 constexpr std::int32_t kUpkeepPatienceMs = 100;
 
-// Also by the table: the counter may have been dropped and made again, by somebody else, since it was looked up.
-Statement hold_statement = {"SELECT FROM topk.counter_data WHERE name = $1 AND hour_table = $2 FOR KEY SHARE"};
-
 Statement
     frontiers_statement = {"SELECT c.hours_expired_through, c.days_expired_through, " TOPK_KEPT_FROM("hour_retention") ", " TOPK_KEPT_FROM(
         "day_retention") ", c.hours_expired_by, c.hours_expired_at < now() - interval '1 hour', now() - make_interval(secs => "
@@ -126,11 +123,7 @@ Frontiers read_frontiers(const Counter& counter) {
 /// False if somebody else expires the counter: he does it all. Keeps the counter from being dropped. Requires: the extension owner's
 /// rights.
 bool begin_expiry(const Counter& counter) {
-    std::uint64_t found = 0;
-    with_bounded_row_wait(counter.name, [&] {
-        found = run(hold_statement, {text_value(counter.name), oid_value(counter.hour_table)}, Snapshot::kFresh);
-    });
-    if (found == 0) ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("counter \"%s\" was dropped", counter.name)));
+    with_bounded_row_wait(counter.name, [&] { hold_counter(counter); });
     return try_lock_counter(counter.hour_table, LockPurpose::kExpiry, ExclusiveLock);
 }
 
@@ -343,15 +336,6 @@ std::uint64_t delete_rows(const Expired& rows) {
     return static_cast<std::uint64_t>(DatumGetInt64(cell(0, 3).value));
 }
 
-/// Policies that hide rows from their owner would keep them for ever.
-void refuse_forced_policies(const Counter& counter) {
-    if (has_policies(counter, counter.owner))
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                        errmsg("row-level security is forced on the owner of counter \"%s\"", counter.name),
-                        errdetail("Rows expire with the owner's rights; the policies could hide them."),
-                        errhint("Use ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.")));
-}
-
 std::uint64_t delete_some(const Counter& counter) {
     const Argument name = text_value(counter.name);
     const Argument rows = int8_value(kRowsOfAStep);
@@ -409,7 +393,7 @@ void administer(FunctionCallInfo fcinfo, Body&& body) {
     with_spi([&] {
         const Counter counter = find_counter(name, Snapshot::kFresh);
         require_access(counter, {"admin"}, Snapshot::kFresh);
-        refuse_forced_policies(counter);
+        refuse_forced_policies(counter, "Rows expire with the owner's rights; the policies could hide them.");
         body(counter);
     });
 }

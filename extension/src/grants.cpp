@@ -18,8 +18,6 @@ struct AccessArguments {
     const char* counter;
 };
 
-// By the table, too: the counter may have been dropped and made again, by somebody else, since it was looked up.
-Statement lock_row_statement = {"SELECT FROM topk.counter_data WHERE name = $1 AND hour_table = $2 FOR KEY SHARE"};
 Statement grant_statement = {
     "INSERT INTO topk.access_data (counter, role, privilege) VALUES ($1, $2::regrole, $3) ON CONFLICT (counter, role, privilege) DO "
     "NOTHING"};
@@ -84,22 +82,14 @@ void revoke(const Counter& counter, const AccessArguments& access) {
     });
 }
 
-void lock_for_change(const Counter& counter) {
-    std::uint64_t found = 0;
-    as_user(extension_owner(), [&] {
-        found = run(lock_row_statement, {text_value(counter.name), oid_value(counter.hour_table)}, Snapshot::kFresh);
-    });
-    if (found == 0) ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("counter \"%s\" was dropped", counter.name)));
-    lock_counter(counter.hour_table, LockPurpose::kPartitions, ExclusiveLock);
-}
-
 /// Both functions: the caller must own the counter or administer it.
 void change_access(FunctionCallInfo fcinfo, void (*change)(const Counter&, const AccessArguments&)) {
     const AccessArguments access = read_access_arguments(fcinfo);
     with_spi([&] {
         const Counter counter = find_counter(access.counter, Snapshot::kFresh);
         require_access(counter, {"admin"}, Snapshot::kFresh);
-        lock_for_change(counter);
+        hold_counter(counter);
+        lock_counter(counter.hour_table, LockPurpose::kPartitions, ExclusiveLock);
         change(counter, access);
     });
 }

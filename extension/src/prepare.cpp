@@ -20,9 +20,6 @@ Statement spans_statement = {"SELECT s FROM topk.counter_data, unnest(prepared_s
 
 Statement set_spans_statement = {"UPDATE topk.counter_data SET prepared_spans = $2 WHERE name = $1"};
 
-// So that nothing is stored for a counter that was dropped. It comes before the locks on tables, which are read then.
-Statement lock_row_statement = {"SELECT FROM topk.counter_data WHERE name = $1 AND hour_table = $2 FOR KEY SHARE"};
-
 Statement store_statement = {
     "INSERT INTO topk.prepared_sum_data AS p (counter, since, until, corrections, complete, video_ids, views)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7)"
@@ -116,21 +113,12 @@ Argument views_of(std::span<const Ranked> list) {
                                                           FLOAT8PASSBYVAL, TYPALIGN_DOUBLE))};
 }
 
-/// False if the counter was dropped.
-bool lock_row(const Counter& counter) {
-    std::uint64_t found = 0;
-    as_user(extension_owner(), [&] {
-        found = run(lock_row_statement, {text_value(counter.name), oid_value(counter.hour_table)}, Snapshot::kFresh);
-    });
-    return found > 0;
-}
-
 /// False if hours of the range, or days, have expired: topk() refuses the span, too.
 bool prepare(const Counter& counter, const Range& range) {
     if (range.since < counter.days_expired_through) return false;
     const Cover cover = cover_of_hours(counter, range.since, range.until, nullptr);
     if (!cover.hours.empty() && cover.hours.front().window < counter.hours_expired_through) return false;
-    if (!lock_row(counter)) return false;
+    hold_counter(counter);  // before the tables, as topk.drop_counter locks them
     std::span<Ranked> list;
     as_user(counter.owner, [&] { list = greatest_sums(counter, cover); });
     // By now the tables are locked: policies that were forced since the first look would have hidden rows.

@@ -19,6 +19,7 @@ namespace {
 
 constexpr std::int64_t kMostOfAKind = 64;
 constexpr std::int32_t kLongestList = 1000;
+constexpr const char* kHidden = "Lists are made with the owner's rights; the policies would leave rows out.";
 
 // What is before hours_from or days_from has lost its rows, or its list is not kept any more.
 Statement frontiers_statement = {"SELECT c.sealed_through, greatest(c.hours_expired_through, " TOPK_KEPT_FROM(
@@ -100,9 +101,6 @@ Statement unlisted_statement = {
     " WHERE c.name = $1 AND c.hour_table = $2 AND h.hour_start >= " TOPK_WAITS_FROM " AND h.hour_start < " TOPK_KEPT_FROM(
         "hour_retention") "  AND (w.sealed AND w.revision = coalesce(r.revision, 0)) IS NOT TRUE AND " TOPK_HAS_PARTITION("$3", "$4")};
 
-// Also by the table: the counter may have been dropped and made again, by somebody else, since it was looked up.
-Statement hold_statement = {"SELECT FROM topk.counter_data WHERE name = $1 AND hour_table = $2 FOR KEY SHARE"};
-
 Statement window_statement = {
     "SELECT coalesce(r.revision, 0), w.sealed AND w.revision = coalesce(r.revision, 0)"
     " FROM (VALUES ($1, $2, $3)) k (counter, span, window_start)"
@@ -144,15 +142,6 @@ Frontiers read_frontiers(const Counter& counter, Snapshot snapshot) {
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("counter \"%s\" was dropped", counter.name)));
     const auto at = [](int column) { return DatumGetTimestampTz(cell(0, column).value); };
     return {at(1), at(2), at(3)};
-}
-
-/// Policies that hide rows from their owner would leave them out of lists that everybody reads.
-void refuse_forced_policies(const Counter& counter) {
-    if (has_policies(counter, counter.owner))
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                        errmsg("row-level security is forced on the owner of counter \"%s\"", counter.name),
-                        errdetail("Lists are made with the owner's rights; the policies would leave rows out."),
-                        errhint("Use ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.")));
 }
 
 Argument array_of(Oid array, Oid element, std::span<Datum> values) {
@@ -334,16 +323,8 @@ bool read_window(const Counter& counter, const char* span, TimestampTz at, Liste
     listed->sealed = window.end <= frontiers.sealed_through;
     as_user(counter.owner, [&] { read_list(counter, span, at, listed); });
     // By now the tables are locked: what was forced since the first look would have hidden rows.
-    refuse_forced_policies(counter);
+    refuse_forced_policies(counter, kHidden);
     return true;
-}
-
-/// Keeps the counter from being dropped.
-void hold_counter(const Counter& counter) {
-    as_user(extension_owner(), [&] {
-        if (run(hold_statement, {text_value(counter.name), oid_value(counter.hour_table)}, Snapshot::kFresh) == 0)
-            ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("counter \"%s\" was dropped", counter.name)));
-    });
 }
 
 /// Makes one list. False as read_window, or if another session makes the counter's lists.
@@ -393,7 +374,7 @@ TOPK_SQL_FUNCTION(topk_refresh_due) {
     with_spi([&] {
         const Counter counter = find_counter(name, Snapshot::kCaller);
         require_access(counter, {"admin"}, Snapshot::kCaller);
-        refuse_forced_policies(counter);
+        refuse_forced_policies(counter, kHidden);
         DueWindows(counter, open_before, result).find();
     });
     return 0;
@@ -408,7 +389,7 @@ TOPK_SQL_FUNCTION(topk_refresh_list) {
     with_spi([&] {
         const Counter counter = find_counter(name, Snapshot::kFresh);
         require_access(counter, {"admin"}, Snapshot::kFresh);
-        refuse_forced_policies(counter);
+        refuse_forced_policies(counter, kHidden);
         made = refresh_list(counter, span, at);
     });
     PG_RETURN_BOOL(made);
