@@ -221,47 +221,113 @@ def measure(report, connection, counter, month, args):
     return found
 
 
-class Readers(threading.Thread):
-    """Reads a day's list without a pause until told to end."""
+class Load(threading.Thread):
+    """Calls step(cursor, number) on its connection, every so many seconds or without a pause, until the block ends; took: ms each."""
 
-    def __init__(self, connection, counter):
+    def __init__(self, connection, step, every=0.0):
         super().__init__(daemon=True)
-        self.connection, self.counter, self.took, self.ended = connection, counter, [], threading.Event()
+        self.connection, self.step, self.every, self.took, self.ended, self.error = connection, step, every, [], threading.Event(), None
 
     def run(self):
-        with self.connection.cursor() as cursor:
-            while not self.ended.is_set():
-                self.took.append(timed(cursor, "SELECT * FROM topk('day', 100, %s, %s)", (self.counter.now, self.counter.name))[0])
+        try:
+            with self.connection.cursor() as cursor:
+                number, due = 0, time.perf_counter()
+                while not self.ended.wait(max(0.0, due - time.perf_counter())):
+                    began = time.perf_counter()
+                    self.step(cursor, number)
+                    self.took.append((time.perf_counter() - began) * 1000)
+                    number, due = number + 1, max(due + self.every, began)
+        except Exception as error:  # told by whoever waits for the thread
+            self.error = error
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.join()
+        if self.error:
+            raise ServerError(f"beside the roll-up: {self.error}")
+
+    def __str__(self):
+        return f"p50 {statistics.median(self.took):.2f}, p99 {p99(self.took):.2f} ms"
+
+
+class Beside:
+    """What is felt beside a roll-up: flushes of --flush-rows views of tomorrow, Zipf-distributed, twice a second, and the day's list without a pause."""
+
+    def __init__(self, flusher, reader, counter, args):
+        self.flusher, self.reader, self.counter, self.rows, self.offset = flusher, reader, counter, args.flush_rows, 10
+        cursor = flusher.cursor()
+        cursor.execute("SELECT epoch FROM topk.claim(%s, 'events', 'cluster', 'group', 'flusher', 1, '{0}', '{0}', '{100}')", (counter.name,))
+        self.epoch, = cursor.fetchone()
+        cursor.execute(f"CREATE TABLE {counter.name}_flushes AS SELECT n, t.deltas(t.hour(%s, VARIADIC array_agg(t.entry(id, v) ORDER BY id COLLATE \"C\"))) AS deltas"
+                       f" FROM (SELECT n, {ID.format(rank='r')} AS id, count(*) AS v FROM (SELECT n, floor(exp(random() * ln(%s)))::bigint AS r"
+                       " FROM generate_series(0, 19) n, generate_series(1, %s)) d GROUP BY n, r) e GROUP BY n", (counter.today + 24 * HOUR, counter.videos, args.flush_rows))
+        cursor.execute(f"SELECT n, deltas FROM {counter.name}_flushes ORDER BY n")
+        self.deltas = [bytes(deltas) for _, deltas in cursor.fetchall()]
+        cursor.execute(f"DROP TABLE {counter.name}_flushes")
+
+    def flush(self, cursor, number):
+        cursor.execute("SELECT topk.flush(%s, 'events', %s, NULL, NULL, ARRAY[t.advance(0, %s, %s, %s)])",
+                       (self.counter.name, self.deltas[number % len(self.deltas)], self.epoch, self.offset, self.offset + self.rows))
+        self.offset += self.rows
+
+    def read(self, cursor, _):
+        cursor.execute("SELECT * FROM topk('day', 100, %s, %s)", (self.counter.now, self.counter.name))
+        cursor.fetchall()
+
+    def beside(self, work):
+        """What work() returns, and in words what flushes and reads took meanwhile."""
+        with Load(self.flusher, self.flush, 0.5) as flushes, Load(self.reader, self.read) as reads:
+            result = work()
+        return result, f"flushes {flushes}, topk('day', 100) {reads}"
+
+
+def roll_up(cursor, counter, through):
+    """Seals up to a time and rolls up: (seconds, bytes of WAL)."""
+    cursor.execute("UPDATE topk.counter_data SET sealed_through = %s WHERE name = %s", (through, counter.name))
+    cursor.execute("CHECKPOINT")
+    cursor.execute("SELECT pg_current_wal_insert_lsn()")
+    before, = cursor.fetchone()
+    began = time.perf_counter()
+    cursor.execute("CALL topk.roll_up(%s)", (counter.name,))
+    seconds = time.perf_counter() - began
+    cursor.execute("SELECT pg_current_wal_insert_lsn() - %s::pg_lsn", (before,))
+    return seconds, float(cursor.fetchone()[0])
 
 
 def measure_roll_up(report, server, connection, counter, args):
-    """The running hour is filled up, sealed, and rolled up, while somebody reads the day's list."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT to_regproc('topk.roll_up') IS NOT NULL")
-        if not cursor.fetchone()[0]:
-            report.line("    roll-up: not in this version")
-            return
-        name = counter.name
-        cursor.execute(f"INSERT INTO {name}_hour SELECT %s, id, 1 FROM (SELECT 'roll' || md5(n::text) AS id FROM generate_series(1, %s) n) i ORDER BY id COLLATE \"C\"", (counter.now, args.roll_up))
-        cursor.execute(f"VACUUM ANALYZE {name}_hour")
-        cursor.execute("UPDATE topk.counter_data SET sealed_through = %s WHERE name = %s", (counter.now + HOUR, name))
+    """The running hour is filled up, sealed and rolled up to its day; then the day, to its month and all time. Flushes and reads go on."""
+    name = counter.name
+    with connection.cursor() as cursor, contextlib.closing(server.connect()) as flusher, contextlib.closing(server.connect()) as reader:
+        beside = Beside(flusher, reader, counter, args)
+        _, alone = beside.beside(lambda: time.sleep(args.alone))
+        report.line(f"    beside no roll-up for {args.alone:.0f} s, flushes of {args.flush_rows:,} views twice a second: {alone}")
+
+        def measured(what, rows, through):
+            (seconds, wal), felt = beside.beside(lambda: roll_up(cursor, counter, through))
+            report.line(f"    roll-up of {what} of {rows:,} rows: {seconds:.1f} s, {rows / seconds:,.0f} rows/s, WAL with the flushes' {wal / 1e6:,.0f} MB, "
+                        f"{wal / rows:.0f} bytes a row; meanwhile {felt}")
+
+        # First the videos that are known, then new ones
+        cursor.execute(f"INSERT INTO {name}_hour SELECT %s, video_id, 1 FROM {name}_all_time_rollup LIMIT %s ON CONFLICT DO NOTHING", (counter.now, args.roll_up))
         cursor.execute(f"SELECT count(*) FROM {name}_hour WHERE window_start = %s", (counter.now,))
-        rows, = cursor.fetchone()
-        cursor.execute("CHECKPOINT")
-        cursor.execute("SELECT pg_current_wal_insert_lsn()")
-        before, = cursor.fetchone()
-        with contextlib.closing(server.connect()) as other:
-            readers = Readers(other, counter)
-            readers.start()
-            began = time.perf_counter()
-            cursor.execute("CALL topk.roll_up(%s)", (name,))
-            seconds = time.perf_counter() - began
-            readers.ended.set()
-            readers.join()
-        cursor.execute("SELECT pg_current_wal_insert_lsn() - %s::pg_lsn", (before,))
-        wal = float(cursor.fetchone()[0])
-        report.line(f"    roll-up of an hour of {rows:,} rows: {seconds:.1f} s, {rows / seconds:,.0f} rows/s, WAL {wal / 1e6:,.0f} MB, {wal / rows:.0f} bytes a row; "
-                    f"meanwhile topk('day', 100) p50 {statistics.median(readers.took):.2f}, p99 {p99(readers.took):.2f} ms")
+        missing = max(0, args.roll_up - cursor.fetchone()[0])
+        cursor.execute(f"INSERT INTO {name}_hour SELECT %s, id, 1 FROM (SELECT 'roll' || md5(n::text) AS id FROM generate_series(1, %s) n) i ORDER BY id COLLATE \"C\"",
+                       (counter.now, missing))
+        cursor.execute(f"VACUUM ANALYZE {name}_hour")
+        cursor.execute(f"SELECT count(*) FROM {name}_hour WHERE window_start = %s", (counter.now,))
+        measured("an hour", cursor.fetchone()[0], counter.now + HOUR)
+        cursor.execute(f"INSERT INTO {name}_day_rollup SELECT %s, video_id, 1 FROM {name}_all_time_rollup ON CONFLICT DO NOTHING", (counter.today,))
+        cursor.execute(f"SELECT count(*) FROM {name}_day_rollup WHERE window_start = %s", (counter.today,))
+        missing = max(0, args.roll_up_day - cursor.fetchone()[0])
+        cursor.execute(f"INSERT INTO {name}_day_rollup SELECT %s, id, 1 FROM (SELECT 'day' || md5(n::text) AS id FROM generate_series(1, %s) n) i ORDER BY id COLLATE \"C\"",
+                       (counter.today, missing))
+        cursor.execute(f"VACUUM ANALYZE {name}_day_rollup")
+        cursor.execute(f"SELECT count(*) FROM {name}_day_rollup WHERE window_start = %s", (counter.today,))
+        measured("a day, to month and all time,", cursor.fetchone()[0], counter.today + 24 * HOUR)
 
 
 def measure_major(report, major, args):
@@ -326,6 +392,9 @@ def main():
     parser.add_argument("--views", type=float, default=1.0, help="views a day by video, on average")
     parser.add_argument("--drift", type=float, default=0.5, help="deviation of the logarithm of the factor by video and window")
     parser.add_argument("--roll-up", type=count, default=count("5M"), help="rows added to the hour that is rolled up")
+    parser.add_argument("--roll-up-day", type=count, default=count("10M"), help="rows of the day that is rolled up")
+    parser.add_argument("--flush-rows", type=count, default=count("10k"), help="views of a flush beside the roll-up")
+    parser.add_argument("--alone", type=float, default=20, help="seconds of flushes and reads without a roll-up")
     parser.add_argument("--majors", default="15,17,18")
     parser.add_argument("--rounds", type=int, default=3, help="plain sums of a span")
     parser.add_argument("--queries", type=int, default=200, help="lists of a span")
@@ -335,7 +404,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="20k and 50k videos, 20 lists")
     args = parser.parse_args()
     if args.quick:
-        parser.set_defaults(videos="20k,50k", shape_videos=count("20k"), roll_up=count("50k"), rounds=2, queries=20, shared_buffers="1GB")
+        parser.set_defaults(videos="20k,50k", shape_videos=count("20k"), roll_up=count("50k"), roll_up_day=count("60k"), flush_rows=count("1k"), alone=2, rounds=2, queries=20, shared_buffers="1GB")
         args = parser.parse_args()
     interrupt_on_signals()
     report = Report(args.directory / "spans.txt")
