@@ -5,25 +5,18 @@ follow Zipf with a log-normal factor by video and window, and are written straig
 compared with the plain sum (GROUP BY … ORDER BY … LIMIT k) of the same rows in one snapshot; a difference fails the run. The report goes to
 the terminal and to a file.
 """
-import argparse
 import contextlib
 import math
-import shlex
-import shutil
 import statistics
 import sys
 import threading
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-sys.path.insert(0, str(HERE))
-from index_bench import SETTINGS, Report, count, machine, spread  # noqa: E402
-from rig.rig import BUILD, interrupt_on_signals  # noqa: E402
-from servers.servers import Server, ServerError, Unavailable, prepare  # noqa: E402
+from benchmark import add_majors, count, counts, each_major, parse, parser, run
+from rig.rig import ROOT
+from servers.servers import ServerError
 
 LENGTHS = (10, 100, 1000)
 SPANS = ("hour", "day", "month", "all_time", "24 hours", "7 days")
@@ -34,6 +27,7 @@ BARS = {("hour", 100): 0.5, ("hour", 1000): 5,
         **{(span, length, False): bar for span in TRAILING for length, bar in ((100, 60), (1000, 500))},
         **{(span, length, True): bar for span in TRAILING for length, bar in ((100, 5), (1000, 30))}}
 HOUR = timedelta(hours=1)
+QUICK = {"videos": "20k,50k", "shape_videos": "20k", "roll_up": "50k", "roll_up_day": "60k", "flush_rows": "1k", "alone": 2.0, "rounds": 2, "queries": 20, "shared_buffers": "1GB"}
 
 
 @dataclass
@@ -170,6 +164,10 @@ def repeated(cursor, query, values, times, expected):
     return took
 
 
+def queries(counter, args):
+    return args.queries if counter.shape == "zipf" else max(1, args.queries // 10)
+
+
 def measure_span(report, cursor, counter, span, length, month, args, prepared=None):
     """prepared: of trailing spans, whether their sealed part is; what was measured in ms at p50."""
     name = counter.name
@@ -179,10 +177,11 @@ def measure_span(report, cursor, counter, span, length, month, args, prepared=No
     else:
         query, values = plain(counter, span, month)
     summed, expected = [], None
-    for _ in range(args.queries if span == "hour" else args.rounds):
+    for _ in range(queries(counter, args) if span == "hour" else args.rounds):
         ms, expected = timed(cursor, query, values + [length])
         summed.append(ms)
-    merged = repeated(cursor, "SELECT video_id, views FROM topk(%s, %s, %s, %s)", (span, length, counter.now, name), args.queries, expected)
+    merged = repeated(cursor, "SELECT video_id, views FROM topk(%s, %s, %s, %s)", (span, length, counter.now, name),
+                      queries(counter, args), expected)
     cursor.execute("SELECT rows_read, lookups, ended, (SELECT count(*) - 1 FROM topk.explain(%s, %s, %s, %s)) FROM topk.explain(%s, %s, %s, %s) WHERE list = 'all'",
                    (span, length, counter.now, name) * 2)
     rows, lookups, ended, lists = cursor.fetchone()
@@ -330,28 +329,21 @@ def measure_roll_up(report, server, connection, counter, args):
         measured("a day, to month and all time,", cursor.fetchone()[0], counter.today + 24 * HOUR)
 
 
-def measure_major(report, major, args):
-    prepare(major)
-    directory = args.directory / f"spans-{major}"
-    shutil.rmtree(directory, ignore_errors=True)
-    try:
-        with Server(major, directory, settings={**SETTINGS, "shared_buffers": args.shared_buffers}) as server, \
-                contextlib.closing(server.connect()) as connection:
-            with connection.cursor() as cursor:
-                cursor.execute("SHOW server_version")
-                report.line(f"\nPostgreSQL {cursor.fetchone()[0]}")
-                cursor.execute("CREATE EXTENSION topk; CREATE EXTENSION pg_prewarm")
-                cursor.execute((HERE.parents[1] / "sql/init.sql").read_text())
-                cursor.execute("SELECT setseed(%s)", (args.seed / 1000,))
-            by_size = {}
-            shapes = [("zipf", videos) for videos in args.videos] + [(shape, min(args.shape_videos, min(args.videos))) for shape in ("opposite", "flat")]
-            for number, (shape, videos) in enumerate(shapes):
-                found = measure_counter(report, server, connection, number, shape, videos, args)
-                if shape == "zipf":
-                    by_size[videos] = found
-            compare_sizes(report, by_size)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+def measure_server(report, server, args):
+    with contextlib.closing(server.connect()) as connection:
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW server_version")
+            report.line(f"\nPostgreSQL {cursor.fetchone()[0]}")
+            cursor.execute("CREATE EXTENSION topk; CREATE EXTENSION pg_prewarm")
+            cursor.execute((ROOT / "sql/init.sql").read_text())
+            cursor.execute("SELECT setseed(%s)", (args.seed / 1000,))
+        by_size = {}
+        shapes = [("zipf", videos) for videos in args.videos] + [(shape, min(args.shape_videos, min(args.videos))) for shape in ("opposite", "flat")]
+        for number, (shape, videos) in enumerate(shapes):
+            found = measure_counter(report, server, connection, number, shape, videos, args)
+            if shape == "zipf":
+                by_size[videos] = found
+        compare_sizes(report, by_size)
 
 
 def measure_counter(report, server, connection, number, shape, videos, args):
@@ -365,7 +357,7 @@ def measure_counter(report, server, connection, number, shape, videos, args):
         cursor.execute("SELECT pg_size_pretty(sum(pg_total_relation_size(oid))) FROM pg_class WHERE relname LIKE %s AND relkind = 'r'", (counter.name + "%",))
         size, = cursor.fetchone()
     report.line(f"  {shape}, {videos:,} videos, {counter.views:,.0f} views a day, {counter.rows:,} rows, {size}, loaded in {time.monotonic() - began:.0f} s; "
-                f"{args.queries} lists, {args.rounds} sums")
+                f"{queries(counter, args)} lists, {args.rounds} sums")
     found = measure(report, connection, counter, month, args)
     if shape == "zipf":
         measure_roll_up(report, server, connection, counter, args)
@@ -386,46 +378,22 @@ def compare_sizes(report, by_size):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--videos", type=lambda text: [count(part) for part in text.split(",")], default="1M,10M", help="one counter each")
-    parser.add_argument("--shape-videos", type=count, default=count("1M"), help="of the counters whose windows are opposite or flat")
-    parser.add_argument("--views", type=float, default=1.0, help="views a day by video, on average")
-    parser.add_argument("--drift", type=float, default=0.5, help="deviation of the logarithm of the factor by video and window")
-    parser.add_argument("--roll-up", type=count, default=count("5M"), help="rows added to the hour that is rolled up")
-    parser.add_argument("--roll-up-day", type=count, default=count("10M"), help="rows of the day that is rolled up")
-    parser.add_argument("--flush-rows", type=count, default=count("10k"), help="views of a flush beside the roll-up")
-    parser.add_argument("--alone", type=float, default=20, help="seconds of flushes and reads without a roll-up")
-    parser.add_argument("--majors", default="15,17,18")
-    parser.add_argument("--rounds", type=int, default=3, help="plain sums of a span")
-    parser.add_argument("--queries", type=int, default=200, help="lists of a span")
-    parser.add_argument("--shared-buffers", default="8GB")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--directory", type=Path, default=BUILD / "bench", help="where the servers' data go, and the report")
-    parser.add_argument("--quick", action="store_true", help="20k and 50k videos, 20 lists")
-    args = parser.parse_args()
-    if args.quick:
-        parser.set_defaults(videos="20k,50k", shape_videos=count("20k"), roll_up=count("50k"), roll_up_day=count("60k"), flush_rows=count("1k"), alone=2, rounds=2, queries=20, shared_buffers="1GB")
-        args = parser.parse_args()
-    interrupt_on_signals()
-    report = Report(args.directory / "spans.txt")
-    try:
-        report.line(f"spans: topk(span, k) beside GROUP BY\nmachine   {machine()}\n"
-                    f"load      {', '.join(f'{videos:,}' for videos in args.videos)} videos, Zipf 1.0, {args.views} views a day by video, drift {args.drift}; seed {args.seed}\n"
-                    f"command   tests/bench/run.sh spans {shlex.join(sys.argv[1:])}".rstrip())
-        for major in (int(part) for part in args.majors.split(",")):
-            try:
-                measure_major(report, major, args)
-            except Unavailable as error:
-                report.line(f"\nPostgreSQL {major}: NOT MEASURED: {error}")
-        report.line()
-    except KeyboardInterrupt:
-        return 130
-    except ServerError as error:
-        report.line(f"FAILED: {error}")
-        return 1
-    finally:
-        report.close()
-    return 0
+    made = parser(__doc__)
+    made.add_argument("--videos", type=counts, default="1M,10M", help="one counter each")
+    made.add_argument("--shape-videos", type=count, default="1M", help="of the counters whose windows are opposite or flat")
+    made.add_argument("--views", type=float, default=1.0, help="views a day by video, on average")
+    made.add_argument("--drift", type=float, default=0.5, help="deviation of the logarithm of the factor by video and window")
+    made.add_argument("--roll-up", type=count, default="5M", help="rows added to the hour that is rolled up")
+    made.add_argument("--roll-up-day", type=count, default="10M", help="rows of the day that is rolled up")
+    made.add_argument("--flush-rows", type=count, default="10k", help="views of a flush beside the roll-up")
+    made.add_argument("--alone", type=float, default=20, help="seconds of flushes and reads without a roll-up")
+    made.add_argument("--rounds", type=int, default=3, help="plain sums of a span")
+    made.add_argument("--queries", type=int, default=200, help="lists of a span; of opposite and flat windows a tenth")
+    add_majors(made, shared_buffers="8GB")
+    args = parse(made, QUICK)
+    heading = (f"spans: topk(span, k) beside GROUP BY\n"
+               f"load      {', '.join(f'{videos:,}' for videos in args.videos)} videos, Zipf 1.0, {args.views} views a day by video, drift {args.drift}; seed {args.seed}")
+    return run("spans", args, heading, lambda report: each_major("spans", report, args, lambda server: measure_server(report, server, args)))
 
 
 if __name__ == "__main__":
