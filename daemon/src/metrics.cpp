@@ -301,8 +301,7 @@ class IngestNumbers {
         std::map<Partition, Gauge*> kept;
         for (const auto& [partition, records] : lags) {
             const auto known = by_partition_.find(partition);
-            Gauge* gauge =
-                known != by_partition_.end() ? known->second : &lags_.Add({{"partition", std::to_string(raw(partition))}});
+            Gauge* gauge = known != by_partition_.end() ? known->second : &lags_.Add({{"partition", std::to_string(raw(partition))}});
             gauge->Set(static_cast<double>(records));
             kept.emplace(partition, gauge);
         }
@@ -384,7 +383,9 @@ prometheus::Labels labels_of(const std::string& counter) {
 struct Metrics::Impl {
     Impl(Program program, const std::string& counter) : families(labels_of(counter)), process(families), http(families) {
         families.gauges("topkd_build_info")
-            .Add({{"program", program == Program::kIngest ? "ingest" : "serve"}, {"version", TOPKD_VERSION}, {"extension", TOPKD_EXTENSION_VERSION}})
+            .Add({{"program", program == Program::kIngest ? "ingest" : "serve"},
+                  {"version", TOPKD_VERSION},
+                  {"extension", TOPKD_EXTENSION_VERSION}})
             .Set(1);
         if (program == Program::kIngest) {
             ingest.emplace(families);
