@@ -111,6 +111,8 @@ void Pipeline::submit_resume() {
     }
     if (request.partitions.empty()) {
         must_resume_ = false;
+        flush_failing_ = false;
+        database_works();
         return;
     }
     if (auto topic = describe(request.partitions)) {

@@ -45,11 +45,11 @@ void Pipeline::flush_failed(const FlushDone& done) {
     rewind(error.message.c_str());
     discarded_at_stop_ = discarded_at_stop_ || (stopping_ && done.batch.consumes());
     must_resume_ = true;
+    if (error.kind == SinkErrorKind::kOutage) {
+        unknown_flush_ = UnknownFlush{books_of(done.batch), done.batch.partitions()};
+    }
     if (config_.metrics != nullptr) {
         config_.metrics->flush_failed(error.kind);
-        if (error.kind == SinkErrorKind::kOutage) {
-            unknown_flush_ = UnknownFlush{books_of(done.batch), done.batch.partitions()};
-        }
     }
     switch (error.kind) {
         case SinkErrorKind::kFenced:
@@ -113,7 +113,12 @@ void Pipeline::settle_unknown_flush(const ClaimRequest& request, const ClaimResu
         return claimed.status == ClaimStatus::kOk && part != flush->partitions.end() && !part->second.idle() &&
                part->second.epoch == claimed.epoch && part->second.to == claimed.next_offset;
     });
-    if (committed) {
+    if (!committed) {
+        return;
+    }
+    flush_failing_ = false;  // there may be nothing left to flush that could say so
+    database_works();
+    if (config_.metrics != nullptr) {
         config_.metrics->found_committed(flush->books);
     }
 }
