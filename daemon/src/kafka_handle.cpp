@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <mutex>
+#include <string_view>
 
 namespace topkd {
 
@@ -22,8 +24,36 @@ std::string set_property(rd_kafka_conf_t* conf, const std::string& name, const s
     return error.data();
 }
 
+/// Why no broker answers, as librdkafka's threads told last. Its tools have one handle, so this is of the process.
+class Trouble {
+  public:
+    void tell(std::string_view text) {
+        const std::lock_guard lock(mutex_);
+        // A certificate or a password that is refused says more than an address of the same host where nobody listens.
+        if (explains(text) || !explains(text_)) {
+            text_ = text;
+        }
+    }
+
+    std::string last() {
+        const std::lock_guard lock(mutex_);
+        return text_;
+    }
+
+  private:
+    static bool explains(std::string_view text) { return text.find("SSL") != text.npos || text.find("SASL") != text.npos; }
+
+    std::mutex mutex_;
+    std::string text_;
+};
+
+Trouble trouble;
+
 /// librdkafka's levels are syslog's.
 void log_line(const rd_kafka_t* handle, int level, const char*, const char* text) {
+    if (level <= 3) {
+        trouble.tell(text);
+    }
     const auto ours = level <= 3   ? spdlog::level::warn  // it tries again; whether that is an error, the caller knows
                       : level <= 6 ? spdlog::level::info
                                    : spdlog::level::debug;
@@ -85,7 +115,11 @@ tl::expected<int, std::string> partition_count(rd_kafka_t* handle, const std::st
             return count_in(*metadata, topic);
         }
         if (std::chrono::steady_clock::now() >= deadline) {
-            return tl::unexpected(fmt::format("no broker answers: {}", rd_kafka_err2str(error)));
+            const std::string why = trouble.last();
+            return tl::unexpected(
+                fmt::format("no broker answers: {}; hint: check --brokers, the listeners that the brokers advertise, and "
+                            "--kafka security.protocol",
+                            why.empty() ? rd_kafka_err2str(error) : why));
         }
     }
 }
