@@ -47,6 +47,9 @@ class HttpStream {
     /// Queues a chunk, which replaces one not yet begun to be sent: a slow client gets the newest. False when the client is gone.
     virtual bool send(HttpBody chunk) = 0;
 
+    /// The same, but does nothing if another chunk still waits or is being sent: for a sign of life.
+    virtual bool beat(HttpBody chunk) = 0;
+
     /// Ends the answer after what is queued. Dropping the last reference does the same.
     virtual void end() = 0;
 };
