@@ -147,3 +147,12 @@ def test_ignored_files():
                     assert not [path for path in files if ignored(str(path.relative_to(ROOT)))]
     for path in (".git/config", "build/daemon/topkd", "docker/.env", "extension/src/topk.o", "README.md", "tests/run.py"):
         assert ignored(path), path
+
+
+@pytest.mark.parametrize("name, command", [("ingest.env.example", "ingest"), ("serve.env.example", "serve")])
+def test_examples_name_options(name, command):
+    """Of the systemd units: every TOPKD_ variable is an option of the subcommand."""
+    text = (ROOT / "docker/systemd" / name).read_text()
+    known = subprocess.run([TOPKD, command, "--help"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    for variable in re.findall(r"^#?TOPKD_([A-Z_]+)=", text, re.MULTILINE):
+        assert f"--{variable.lower().replace('_', '-')} " in known, variable

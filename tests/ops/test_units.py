@@ -49,12 +49,3 @@ def test_exposure(units, unit):
     found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", done.stdout)
     print(f"\n{found[0]}")
     assert float(found[1]) <= EXPOSURE_AT_MOST, done.stdout
-
-
-@pytest.mark.parametrize("name, command", [("ingest.env.example", "ingest"), ("serve.env.example", "serve")])
-def test_examples_name_options(name, command):
-    """Every TOPKD_ variable of an example is an option of the subcommand."""
-    text = (ROOT / "docker/systemd" / name).read_text()
-    known = subprocess.run([TOPKD, command, "--help"], check=True, stdout=subprocess.PIPE, text=True).stdout
-    for variable in re.findall(r"^#?TOPKD_([A-Z_]+)=", text, re.MULTILINE):
-        assert f"--{variable.lower().replace('_', '-')} " in known, variable
