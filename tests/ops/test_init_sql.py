@@ -14,14 +14,14 @@ HOURS = "SELECT * FROM topk.hours('video_views', now(), now())"
 CLAIM = "SELECT * FROM topk.claim('video_views', 'none', 'cluster', 'group', 'member', 1, '{0}', '{0}', '{1}')"
 MAINTENANCE = "CALL topk.maintain('video_views')"
 AUDIT = "SELECT * FROM topk.audit('video_views')"
-CORRECT = "SELECT topk.correct('video_views', now(), 'vid', 1, 'test')"
+CORRECT = "SELECT topk.correct('video_views', date_trunc('hour', now()), 'vid', 1, 'test')"
 GRANT = "SELECT topk.grant_access('topk_read', 'admin', 'video_views')"
 DROP = "SELECT topk.drop_counter('video_views')"
 WRITE = "INSERT INTO video_views_hour VALUES (now(), 'vid', 1)"
 TABLE_OF_OWN, TEMPORARY = "CREATE TABLE public.mine ()", "CREATE TEMPORARY TABLE mine ()"
 CRON = "SELECT cron.schedule('mine', '* * * * *', 'SELECT 1')"
 
-MAY = {READ: {LISTS, TABLE, VIEW, STATUS, HOURS, AUDIT}, INGEST: {HOURS, CLAIM}, MAINTAIN: {MAINTENANCE, AUDIT, CORRECT, STATUS, GRANT, CRON}}
+MAY = {READ: {LISTS, TABLE, VIEW, STATUS, HOURS, AUDIT}, INGEST: {HOURS, CLAIM}, MAINTAIN: {HOURS, MAINTENANCE, AUDIT, CORRECT, STATUS, GRANT, CRON}}
 ALL = [LISTS, TABLE, VIEW, STATUS, HOURS, CLAIM, MAINTENANCE, AUDIT, CORRECT, GRANT, DROP, WRITE, TABLE_OF_OWN, TEMPORARY, CRON]
 
 @pytest.mark.parametrize("role", MAY)
