@@ -108,10 +108,7 @@ tl::expected<TopicShape, KafkaStartError> probe_topic(const KafkaSourceConfig& c
     rd_kafka_topic_destroy(topic);
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
         const std::string text = last.text.empty() ? rd_kafka_err2str(error) : last.text;
-        return tl::unexpected(KafkaStartError{fmt::format("no broker answers at {}: {}; hint: check --brokers, the listeners that the "
-                                                          "brokers advertise, and --kafka security.protocol",
-                                                          config.brokers, text),
-                                              true});
+        return tl::unexpected(KafkaStartError{fmt::format("no broker answers at {}: {}", config.brokers, no_broker_answers(text)), true});
     }
     const rd_kafka_metadata_topic_t& found = metadata->topics[0];
     const TopicShape shape{metadata->broker_cnt, found.partition_cnt};

@@ -1,5 +1,6 @@
 """topkd as a process that ends by itself, with all it said."""
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -14,8 +15,22 @@ class Ended:
     def __init__(self, arguments, code, text):
         self.arguments, self.code, self.text = arguments, code, text
 
-    def __repr__(self):  # what pytest shows of a failed assertion
+    def __str__(self):
         return f"topkd {' '.join(self.arguments)}: exit {self.code}\n{self.text}"
+
+    def expect_success(self, *secrets):
+        assert self.code == 0, str(self)
+        self.expect_no(*secrets)
+
+    def expect_error(self, said, *secrets):
+        """Exit code 1, and a last line that is an error and says it."""
+        last = self.text.splitlines()[-1] if self.text else ""
+        assert self.code == 1 and " error " in last and re.search(said, last), f"/{said}/ is not in the last line: {self}"
+        self.expect_no(*secrets)
+
+    def expect_no(self, *secrets):
+        for secret in secrets:
+            assert secret not in self.text, f"a secret in the log: {self}"
 
 
 class Running:

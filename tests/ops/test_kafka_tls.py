@@ -1,4 +1,5 @@
 """TLS and SASL to Kafka with the real broker: each way of daemon/TLS.md works, and each mistake is told, with exit code 1 and no secret."""
+import ctypes
 import re
 
 import pytest
@@ -7,6 +8,7 @@ from secure_kafka import PLAIN_PASSWORD, SCRAM_PASSWORD, USER
 
 RECORDS = 2000
 WRONG_PASSWORD = "not-the-pass-4b11"
+STRICT_SCRAM = 0x020601FF  # the first librdkafka whose SCRAM Kafka 4 takes
 
 
 def sasl(kafka, mechanism, password, authority=None):
@@ -32,15 +34,24 @@ def options(properties, given, folder):
     return ["--config", file], {}
 
 
-def check_no_secret(ended, properties):
+def secrets(properties):
+    """The passwords, and the lines of the private key."""
     key = properties.get("ssl.key.location")
-    for secret in (PLAIN_PASSWORD, SCRAM_PASSWORD, WRONG_PASSWORD, *(key.read_text().splitlines()[1:-1] if key else ())):
-        assert secret not in ended.text, f"a secret in the log: {ended}"
+    return PLAIN_PASSWORD, SCRAM_PASSWORD, WRONG_PASSWORD, *(key.read_text().splitlines()[1:-1] if key else ())
 
 
 GOOD = {"scram": (lambda kafka: (kafka.secure, sasl(kafka, "SCRAM-SHA-512", SCRAM_PASSWORD)), "environment"),
         "plain": (lambda kafka: (kafka.secure, sasl(kafka, "PLAIN", PLAIN_PASSWORD)), "flags"),
         "certificate": (lambda kafka: (kafka.mutual, mutual(kafka)), "file")}
+
+
+def librdkafka():
+    """(version as librdkafka writes it, its features)"""
+    library = ctypes.CDLL("librdkafka.so.1")
+    library.rd_kafka_conf_new.restype = ctypes.c_void_p
+    conf, value, size = ctypes.c_void_p(library.rd_kafka_conf_new()), ctypes.create_string_buffer(4096), ctypes.c_size_t(4096)
+    assert library.rd_kafka_conf_get(conf, b"builtin.features", value, ctypes.byref(size)) == 0
+    return library.rd_kafka_version(), set(value.value.decode().split(","))
 
 
 @pytest.mark.parametrize("way", GOOD)
@@ -53,14 +64,18 @@ def test_counts(kafka, database, tmp_path, way):
     database.make_counter(counter)
     more, environment = options(properties, given, tmp_path)
     common = ("--brokers", f"localhost:{port}", "--topic", counter, *more)
+    if way == "scram" and librdkafka()[0] < STRICT_SCRAM:
+        # Not here: test_images.py does it, with the image's librdkafka. What is told must not send anybody to look for a wrong password.
+        ended = topkd("produce", "--count", 1, "--startup-timeout", "2s", *common, environment=environment)
+        ended.expect_error(r"cannot do SCRAM at all, 2\.6\.1", *secrets(properties))
+        return
     ingest_db = database.conninfo("topk_ingest", **database.with_certificate())
     for arguments in (["produce", "--count", RECORDS], ["ingest", "--db", ingest_db, "--counter", counter, "--exit-at-end"],
                       ["verify", "--db", database.superuser(), "--counter", counter]):
         ended = topkd(*arguments, *common, environment=environment)
-        assert ended.code == 0, ended
-        check_no_secret(ended, properties)
+        ended.expect_success(*secrets(properties))
         if arguments[0] == "ingest":
-            assert re.search(r"\*\*\*|ssl.key.location", ended.text), "the effective configuration is not in the log"
+            assert re.search(r"sasl\.password=\*\*\*|ssl\.key\.location=/", ended.text), f"no effective configuration: {ended}"
     assert database.value("SELECT sum(counted + late)::int FROM topk.kafka_progress WHERE counter = %s", counter) == RECORDS
 
 
@@ -85,19 +100,28 @@ BAD = {
 
 @pytest.mark.parametrize("mistake", BAD)
 def test_mistakes(kafka, stranger, database, mistake):
-    """The last line names the cause; so for every subcommand that speaks to Kafka."""
+    """The last line names the cause."""
     client, said = BAD[mistake]
     host, port, properties = client(kafka, stranger)
     more, _ = options(properties, "flags", None)
     common = ["--brokers", f"{host}:{port}", "--topic", "any", *more]
     running = [Running("produce", "--count", "1", "--startup-timeout", "2s", *common),
-               Running("ingest", "--db", database.superuser(), "--startup-timeout", "2s", *common),
-               Running("verify", "--db", database.superuser(), *common)]
-    for ended in [one.end() for one in running]:
-        assert ended.code == 1, ended
-        last = ended.text.splitlines()[-1]
-        assert " error " in last and re.search(said, last), ended
-        check_no_secret(ended, properties)
+               Running("ingest", "--db", database.superuser(), "--startup-timeout", "2s", *common)]
+    for one in running:
+        one.end().expect_error(said, *secrets(properties))
+
+
+def test_verify_tells(kafka, stranger, database):
+    """As the others, but it tries for longer."""
+    kafka.create_topic("told")
+    database.make_counter("told")
+    topkd("produce", "--brokers", f"127.0.0.1:{kafka.plain}", "--topic", "told", "--count", 10).expect_success()
+    topkd("ingest", "--db", database.superuser(), "--counter", "told", "--brokers", f"127.0.0.1:{kafka.plain}", "--topic", "told", "--exit-at-end").expect_success()
+    client, said = BAD["wrong password"]
+    host, port, properties = client(kafka, stranger)
+    more, _ = options(properties, "flags", None)
+    ended = topkd("verify", "--db", database.superuser(), "--counter", "told", "--brokers", f"{host}:{port}", "--topic", "told", *more)
+    ended.expect_error(said, *secrets(properties))
 
 
 @pytest.mark.parametrize("properties, said", [
@@ -109,16 +133,10 @@ def test_properties_that_cannot_work(kafka, database, properties, said):
     """Refused before a broker is asked."""
     more, _ = options(properties, "flags", None)
     ended = topkd("ingest", "--db", database.superuser(), "--brokers", f"localhost:{kafka.secure}", "--startup-timeout", "2s", *more)
-    assert ended.code in (1, 2) and re.search(said, ended.text), ended
-    check_no_secret(ended, properties)
+    assert ended.code in (1, 2) and re.search(said, ended.text), str(ended)
+    ended.expect_no(*secrets(properties))
 
 
 def test_librdkafka_can():
     """The distribution's librdkafka was built with TLS and with SASL PLAIN, SCRAM and OAUTHBEARER."""
-    import ctypes
-
-    library = ctypes.CDLL("librdkafka.so.1")
-    library.rd_kafka_conf_new.restype = ctypes.c_void_p
-    conf, value, size = ctypes.c_void_p(library.rd_kafka_conf_new()), ctypes.create_string_buffer(4096), ctypes.c_size_t(4096)
-    assert library.rd_kafka_conf_get(conf, b"builtin.features", value, ctypes.byref(size)) == 0
-    assert {"ssl", "sasl", "sasl_scram", "sasl_plain", "sasl_oauthbearer"} <= set(value.value.decode().split(","))
+    assert {"ssl", "sasl", "sasl_scram", "sasl_plain", "sasl_oauthbearer"} <= librdkafka()[1]
