@@ -17,7 +17,7 @@ for file in $(stray librdkafka/rdkafka.h 'kafka_|produce|verify') $(stray libpq-
     complain "$file includes a C API that another file wraps"
 done
 
-bash -n docker/deps.sh tests/*.sh tests/*/*.sh || complain "a shell script does not parse"
+bash -n docker/*.sh docker/*/*.sh tests/*.sh tests/*/*.sh || complain "a shell script does not parse"
 /usr/bin/python3 -m compileall -q tests >/dev/null || complain "a Python file does not compile"
 
 if [ "${1:-}" != quick ]; then
