@@ -34,10 +34,10 @@ class Ended:
 
 
 class Running:
-    def __init__(self, *arguments, environment=None):
+    def __init__(self, *arguments, environment=None, wrapper=()):
         self.arguments = list(map(str, arguments))
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "TOPKD_"))}
-        self.process = subprocess.Popen([TOPKD, *self.arguments], env={**clean, **(environment or {})}, cwd="/", text=True,
+        self.process = subprocess.Popen([*wrapper, TOPKD, *self.arguments], env={**clean, **(environment or {})}, cwd="/", text=True,
                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     def end(self, limit=LIMIT_SECONDS):

@@ -52,6 +52,11 @@ class SecureKafka:
     def _script(self, *arguments):
         return run(KAFKA_SH, *arguments, "--dir", self.directory)
 
+    def plain_login(self):
+        """The properties of a client."""
+        return ["security.protocol=SASL_SSL", f"ssl.ca.location={self.authority.certificate}", "sasl.mechanism=PLAIN", f"sasl.username={USER}",
+                f"sasl.password={PLAIN_PASSWORD}"]
+
     def create_topic(self, name, partitions=2):
         self._script("topic", "create", name, "--partitions", partitions)
 

@@ -82,7 +82,7 @@ def test_counts(kafka, database, tmp_path, way):
 # (host, port, properties): what the client does wrong, and what must be said about it
 BAD = {
     "wrong authority": (lambda kafka, stranger: ("localhost", kafka.secure, sasl(kafka, "SCRAM-SHA-512", SCRAM_PASSWORD, stranger)),
-                        r"certificate verify failed.*ssl\.ca\.location"),
+                        r"certificate verify failed"),
     "wrong host name": (lambda kafka, stranger: ("127.0.0.1", kafka.secure, sasl(kafka, "SCRAM-SHA-512", SCRAM_PASSWORD)),
                         r"certificate verify failed"),
     "wrong password": (lambda kafka, stranger: ("localhost", kafka.secure, sasl(kafka, "SCRAM-SHA-512", WRONG_PASSWORD)),
@@ -94,7 +94,7 @@ BAD = {
     "no certificate": (lambda kafka, stranger: ("localhost", kafka.mutual, {key: value for key, value in mutual(kafka).items() if "cert" not in key and ".key" not in key}),
                        r"(?i)SSL|certificate"),
     "another's certificate": (lambda kafka, stranger: ("localhost", kafka.mutual, mutual(kafka, stranger)), r"(?i)SSL|certificate"),
-    "no TLS": (lambda kafka, stranger: ("localhost", kafka.secure, {}), r"(?i)disconnect|SSL"),
+    "no TLS": (lambda kafka, stranger: ("localhost", kafka.secure, {}), r"hint: .*security\.protocol"),
 }
 
 
