@@ -6,6 +6,8 @@ PG_CONFIG ?= pg_config
 PYTHON := /usr/bin/python3
 BUILD := $(CURDIR)/build
 JOBS := $(shell nproc)
+UNITS := /usr/local/lib/systemd/system
+EXAMPLES := /usr/local/share/doc/topk
 PG_MAKE := $(MAKE) --no-print-directory -C extension PG_CONFIG=$(PG_CONFIG)
 export PG_CONFIG
 
@@ -13,7 +15,7 @@ export PG_CONFIG
 daemon = test -f $(BUILD)/$(1)/build.ninja || cmake -S daemon -B $(BUILD)/$(1) -G Ninja $(2) > /dev/null; \
          cmake --build $(BUILD)/$(1) -j $(JOBS) --target $(or $(3),all)
 
-.PHONY: all deps kafka extension daemon test-builds install uninstall demo test soak bench lint format clean
+.PHONY: all deps kafka extension daemon test-builds install install-units uninstall demo test soak bench lint format clean
 
 all: extension daemon
 
@@ -30,10 +32,19 @@ daemon:
 install: all
 	@$(PG_MAKE) install
 	install -D -m 755 $(BUILD)/daemon/topkd $(DESTDIR)/usr/local/bin/topkd
+	@$(MAKE) --no-print-directory install-units
+
+# systemd looks there for what was built here; enabling is up to the administrator (docker/README.md)
+install-units:
+	install -d $(DESTDIR)$(UNITS) $(DESTDIR)$(EXAMPLES)
+	install -m 644 docker/systemd/*.service $(DESTDIR)$(UNITS)
+	install -m 644 docker/systemd/*.example $(DESTDIR)$(EXAMPLES)
 
 uninstall:
 	@$(PG_MAKE) uninstall
 	rm -f $(DESTDIR)/usr/local/bin/topkd
+	rm -f $(patsubst docker/systemd/%,$(DESTDIR)$(UNITS)/%,$(wildcard docker/systemd/*.service))
+	rm -f $(patsubst docker/systemd/%,$(DESTDIR)$(EXAMPLES)/%,$(wildcard docker/systemd/*.example))
 
 # The builds that only tests use: sanitizers, the fuzzer, fault points, and the extension without one safeguard each
 test-builds: all

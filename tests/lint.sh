@@ -13,11 +13,11 @@ make --no-print-directory -C extension PG_CONFIG="${PG_CONFIG:-pg_config}" check
 
 # The C APIs stay in the files that wrap them
 stray() { grep -l "include <$1>" daemon/src/*.cpp daemon/src/*.h daemon/src/*/*.cpp daemon/src/*/*.h | grep -Ev "/($2)[a-z_]*\.(cpp|h)$" || true; }
-for file in $(stray librdkafka/rdkafka.h 'kafka_|produce|verify') $(stray libpq-fe.h 'pg_|verify') $(stray microhttpd.h 'http_'); do
+for file in $(stray librdkafka/rdkafka.h 'kafka_|produce|verify') $(stray libpq-fe.h 'pg_|verify') $(stray microhttpd.h 'http_') $(stray 'prometheus/.*' metrics); do
     complain "$file includes a C API that another file wraps"
 done
 
-bash -n docker/deps.sh tests/*.sh tests/*/*.sh || complain "a shell script does not parse"
+bash -n docker/*.sh docker/*/*.sh tests/*.sh tests/*/*.sh || complain "a shell script does not parse"
 /usr/bin/python3 -m compileall -q tests >/dev/null || complain "a Python file does not compile"
 
 if [ "${1:-}" != quick ]; then

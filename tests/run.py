@@ -207,6 +207,21 @@ def model(log, mode):
                **{**(MODEL_SOAK_ENVIRONMENT if mode == "soak" else {}), **os.environ})
 
 
+def ops(log, mode):
+    """Init SQL, compose file, units, TLS and SASL."""
+    return run([PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "--durations=5", "-rfEs", "tests/ops", "--ignore=tests/ops/test_images.py"], log)
+
+
+def images(log, mode):
+    """The Dockerfiles executed, and what the compose file runs of them."""
+    return run([PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "--durations=5", "-rfEs", "tests/ops/test_images.py"], log)
+
+
+def promtool(log, mode):
+    """The alert rules, the dashboard and both expositions, by Debian's promtool and Prometheus."""
+    return run([PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "--durations=5", "-rfEs", "tests/promtool"], log)
+
+
 def e2e(log, mode):
     return run([PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "tests/e2e"], log, **(SOAK_ENVIRONMENT if mode == "soak" else {}))
 
@@ -217,7 +232,8 @@ def demo(log, mode):
 
 LAYERS = {"build": build, "style": style, "unit": unit, "asan": sanitized("asan"), "tsan": sanitized("tsan"), "fuzz": fuzz,
           "regress": sql(REGRESS), "pgtap": sql(PGTAP), "pg17": on_major(17, REGRESS, PGTAP), "pg18": on_major(18, REGRESS, PGTAP),
-          "index": index, "assert": on_major("15-assert", REGRESS, PGTAP), "valgrind": valgrind, "model": model, "citizen": citizen, "e2e": e2e, "demo": demo}
+          "index": index, "assert": on_major("15-assert", REGRESS, PGTAP), "valgrind": valgrind, "model": model, "citizen": citizen,
+          "promtool": promtool, "ops": ops, "images": images, "e2e": e2e, "demo": demo}
 # Layers of `soak` only, unless named
 SOAK_ONLY = {"assert", "valgrind"}
 # Lines of the logs that name a failed test or its cause, of pytest, make installcheck, prove and Catch

@@ -78,6 +78,7 @@ void Batch::clear() {
     deltas_.clear();
     late_.clear();
     dead_.clear();
+    event_times_.clear();
     dead_bytes_ = 0;
     payload_bytes_ = 0;
     progress_.clear();

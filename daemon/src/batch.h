@@ -12,6 +12,7 @@
 
 #include "aggregate.h"
 #include "dead_reason.h"
+#include "event_times.h"
 #include "types.h"
 
 namespace topkd {
@@ -75,6 +76,9 @@ class Batch {
     void count_late(Millis hour_start, std::string_view video_id, std::int64_t views);
     void bury(const Record& record, DeadReason reason);
 
+    /// Of an event that was counted; `wall` is the clock now.
+    void note_time(Millis time, Millis wall) { event_times_.add(time, wall); }
+
     /// One more record was consumed; the books of its partition are the caller's.
     void record_consumed() { ++records_; }
 
@@ -85,6 +89,7 @@ class Batch {
     const Aggregate& deltas() const { return deltas_; }
     const Aggregate& late() const { return late_; }
     const std::vector<DeadLetter>& dead() const { return dead_; }
+    const EventTimes& event_times() const { return event_times_; }
     const std::map<Partition, PartitionProgress>& partitions() const { return progress_; }
 
     void clear();
@@ -93,6 +98,7 @@ class Batch {
     Aggregate deltas_;
     Aggregate late_;
     std::vector<DeadLetter> dead_;
+    EventTimes event_times_;
     std::size_t dead_bytes_ = 0;
     std::size_t payload_bytes_ = 0;
     std::map<Partition, PartitionProgress> progress_;

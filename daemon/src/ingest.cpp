@@ -12,6 +12,8 @@
 #include <thread>
 
 #include "flush_policy.h"
+#include "http_server.h"
+#include "ingest_endpoint.h"
 #include "kafka_handle.h"
 #include "kafka_source.h"
 #include "maintenance.h"
@@ -45,6 +47,7 @@ struct IngestOptions {
     bool maintain = false;
     milliseconds maintain_interval{1000};
     std::vector<std::string> kafka;
+    std::vector<std::string> metrics_listen;
 };
 
 std::atomic<int> stop_signals = 0;
@@ -157,24 +160,26 @@ void exit_if_leaving_hangs(std::shared_ptr<std::atomic<bool>> left, int exit_cod
 }
 
 /// True if everything read was flushed.
-bool drain(Pipeline& pipeline) {
+bool drain(Pipeline& pipeline, IngestEndpoint& endpoint) {
     const auto deadline = std::chrono::steady_clock::now() + kFinalFlush;
     pipeline.begin_stop();
     while (!pipeline.drained() && std::chrono::steady_clock::now() < deadline) {
         if (pipeline.step() == Pipeline::Status::kFailed) {
             break;
         }
+        endpoint.update(pipeline);
     }
     return pipeline.drained() && !pipeline.discarded_at_stop();
 }
 
-int run_until_stopped(Pipeline& pipeline, Maintenance* maintenance) {
+int run_until_stopped(Pipeline& pipeline, Maintenance* maintenance, IngestEndpoint& endpoint) {
     const SystemClock clock;
     ProgressLine progress(::isatty(STDERR_FILENO) == 1, clock);
     Pipeline::Status status = Pipeline::Status::kRunning;
     while (status == Pipeline::Status::kRunning && stop_signals == 0) {
         status = pipeline.step();
         progress.update(pipeline);
+        endpoint.update(pipeline);
     }
     if (status == Pipeline::Status::kFailed) {
         return give_up(pipeline.failure());
@@ -184,10 +189,11 @@ int run_until_stopped(Pipeline& pipeline, Maintenance* maintenance) {
         return 0;
     }
     spdlog::info("stopping");
+    endpoint.stopping();
     if (maintenance != nullptr) {
         maintenance->stop();  // first: the final flush must not queue behind a seal
     }
-    if (!drain(pipeline)) {
+    if (!drain(pipeline, endpoint)) {
         return give_up("the final flush was not made; nothing is lost: the next start reads those records again");
     }
     return 0;
@@ -195,6 +201,11 @@ int run_until_stopped(Pipeline& pipeline, Maintenance* maintenance) {
 
 int ingest(const IngestOptions& options) {
     catch_stop_signals();
+    const SystemClock clock;
+    IngestEndpoint endpoint(options.db, options.counter, clock);
+    if (const auto listening = endpoint.listen(options.metrics_listen); !listening) {
+        return give_up(listening.error());
+    }
     const std::string member = member_name();
     PgSink sink({options.db, options.counter, options.topic, member, options.take_over});
     if (const auto ready = start_sink(sink, options.startup_timeout); !ready) {
@@ -223,7 +234,8 @@ int ingest(const IngestOptions& options) {
                           .flush_interval = options.flush_interval,
                           .growing_bytes = growing_share(options.memory),
                           .heartbeat_interval = (*source)->heartbeat_interval(),
-                          .ends = {}};
+                          .ends = {},
+                          .metrics = &endpoint.metrics()};
     if (options.exit_at_end) {
         auto ends = ends_now(**source, options.startup_timeout);
         if (!ends) {
@@ -236,18 +248,17 @@ int ingest(const IngestOptions& options) {
     }
     spdlog::info("topic {} with {} partitions, group {}, member {}", options.topic, shape->partitions, kafka.group, member);
 
-    const SystemClock clock;
     const auto left = std::make_shared<std::atomic<bool>>(false);
     int exit_code = 0;
     {
         PgMaintainer maintainer(options.db, options.counter);
         std::optional<Maintenance> maintenance;
         if (options.maintain) {
-            maintenance.emplace(maintainer, options.maintain_interval);
+            maintenance.emplace(maintainer, options.maintain_interval, &endpoint.metrics());
         }
         SinkWorker worker(sink, SinkWorker::Mode::kThread);
         Pipeline pipeline(**source, worker, clock, std::move(config));
-        exit_code = run_until_stopped(pipeline, maintenance ? &*maintenance : nullptr);
+        exit_code = run_until_stopped(pipeline, maintenance ? &*maintenance : nullptr, endpoint);
         exit_if_leaving_hangs(left, exit_code);  // covers the worker's end too: a connect under way cannot be broken
     }
     if (!(*source)->leave(kLeaveGroup)) {
@@ -277,6 +288,11 @@ void validate(const IngestOptions& options) {
     if (options.memory < kLeastMemory) {
         throw CLI::ValidationError("--memory", "at least " + format_size(kLeastMemory));
     }
+    for (const std::string& address : options.metrics_listen) {
+        if (const auto checked = check_listen_address(address); !checked) {
+            throw CLI::ValidationError("--metrics-listen", checked.error());
+        }
+    }
     if (options.counter.empty() || options.topic.empty()) {
         throw CLI::ValidationError(options.counter.empty() ? "--counter" : "--topic", "must not be empty");
     }
@@ -301,6 +317,10 @@ void register_ingest(CLI::App& app, int& exit_code) {
                       "Also seal hours, roll them up, make lists and expire; one topkd of a counter is enough");
     add_duration(*command, "--maintain-interval", options->maintain_interval,
                  "Time between two looks at what can be sealed; the rest comes every ten");
+    command
+        ->add_option("--metrics-listen", options->metrics_listen,
+                     "Where /metrics, /healthz and /readyz are served, e.g. 127.0.0.1:9187; repeatable; port 0: any, see the log")
+        ->type_name("ADDRESS");
     add_duration(*command, "--startup-timeout", options->startup_timeout,
                  "How long an unreachable broker or database is tried at the start");
     command->callback([command, options, &exit_code] {

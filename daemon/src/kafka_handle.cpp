@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <mutex>
+#include <string_view>
 
 namespace topkd {
 
@@ -13,6 +15,7 @@ namespace {
 
 constexpr std::size_t kErrorTextBytes = 512;  // librdkafka's own limit
 constexpr int kMetadataAttemptMs = 5000;
+constexpr int kStrictScram = 0x020601ff;  // earlier versions send a nonce that Kafka 4 refuses, whatever the password
 
 std::string set_property(rd_kafka_conf_t* conf, const std::string& name, const std::string& value) {
     std::array<char, kErrorTextBytes> error{};
@@ -22,8 +25,36 @@ std::string set_property(rd_kafka_conf_t* conf, const std::string& name, const s
     return error.data();
 }
 
+/// Why no broker answers, as librdkafka's threads told last. Its tools have one handle, so this is of the process.
+class Trouble {
+  public:
+    void tell(std::string_view text) {
+        const std::lock_guard lock(mutex_);
+        // A certificate or a password that is refused says more than an address of the same host where nobody listens.
+        if (explains(text) || !explains(text_)) {
+            text_ = text;
+        }
+    }
+
+    std::string last() {
+        const std::lock_guard lock(mutex_);
+        return text_;
+    }
+
+  private:
+    static bool explains(std::string_view text) { return text.find("SSL") != text.npos || text.find("SASL") != text.npos; }
+
+    std::mutex mutex_;
+    std::string text_;
+};
+
+Trouble trouble;
+
 /// librdkafka's levels are syslog's.
-void log_line(const rd_kafka_t* handle, int level, const char*, const char* text) {
+void log_line(const rd_kafka_t* handle, int level, const char* facility, const char* text) {
+    if (std::string_view(facility) == "FAIL") {  // a connection's end, at a level that depends on the reason
+        trouble.tell(text);
+    }
     const auto ours = level <= 3   ? spdlog::level::warn  // it tries again; whether that is an error, the caller knows
                       : level <= 6 ? spdlog::level::info
                                    : spdlog::level::debug;
@@ -65,6 +96,14 @@ tl::expected<KafkaConf, std::string> kafka_conf(const KafkaProperties& ours, con
     return conf;
 }
 
+std::string no_broker_answers(const std::string& reason) {
+    if (reason.find("SCRAM") != reason.npos && rd_kafka_version() < kStrictScram) {
+        return fmt::format("{}; hint: check user and password; with Kafka 4 librdkafka {} cannot do SCRAM at all, 2.6.1 and later can",
+                           reason, rd_kafka_version_str());
+    }
+    return reason + "; hint: check --brokers, the listeners that the brokers advertise, and --kafka security.protocol";
+}
+
 tl::expected<KafkaHandle, std::string> kafka_handle(rd_kafka_type_t type, KafkaConf conf) {
     std::array<char, kErrorTextBytes> error{};
     KafkaHandle handle(rd_kafka_new(type, conf.get(), error.data(), error.size()));
@@ -85,7 +124,8 @@ tl::expected<int, std::string> partition_count(rd_kafka_t* handle, const std::st
             return count_in(*metadata, topic);
         }
         if (std::chrono::steady_clock::now() >= deadline) {
-            return tl::unexpected(fmt::format("no broker answers: {}", rd_kafka_err2str(error)));
+            const std::string why = trouble.last();
+            return tl::unexpected("no broker answers: " + no_broker_answers(why.empty() ? rd_kafka_err2str(error) : why));
         }
     }
 }

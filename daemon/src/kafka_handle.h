@@ -30,6 +30,9 @@ using KafkaProperties = std::vector<std::pair<std::string, std::string>>;
 /// Our properties, then the user's "key=value" ones, which win. Fails with librdkafka's message on a bad one.
 tl::expected<KafkaConf, std::string> kafka_conf(const KafkaProperties& ours, const std::vector<std::string>& users);
 
+/// What to tell whoever gets no answer from a broker: the reason that librdkafka gives, and what to look at.
+std::string no_broker_answers(const std::string& reason);
+
 /// A handle of the type; takes the configuration.
 tl::expected<KafkaHandle, std::string> kafka_handle(rd_kafka_type_t type, KafkaConf conf);
 

@@ -72,6 +72,7 @@ std::string text_of(rd_kafka_error_t* error) {
 
 struct LastError {
     std::string text;
+    bool explains = false;
 };
 
 }  // namespace
@@ -85,8 +86,12 @@ tl::expected<TopicShape, KafkaStartError> probe_topic(const KafkaSourceConfig& c
     rd_kafka_conf_set_log_cb(conf->get(), log_line);
     rd_kafka_conf_set_opaque(conf->get(), &last);
     rd_kafka_conf_set_error_cb(conf->get(), [](rd_kafka_t*, int error, const char* reason, void* opaque) {
-        if (error != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {  // says less than the reason for each of them
-            static_cast<LastError*>(opaque)->text = reason;
+        auto& kept = *static_cast<LastError*>(opaque);
+        // A certificate or a password that is refused says more than an address of the same host where nobody listens;
+        // that all brokers are down says less than the reason for each of them.
+        const bool explains = error == RD_KAFKA_RESP_ERR__SSL || error == RD_KAFKA_RESP_ERR__AUTHENTICATION;
+        if (error != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && (explains || !kept.explains)) {
+            kept = {reason, explains};
         }
     });
     auto handle = kafka_handle(RD_KAFKA_CONSUMER, std::move(*conf));
@@ -103,10 +108,7 @@ tl::expected<TopicShape, KafkaStartError> probe_topic(const KafkaSourceConfig& c
     rd_kafka_topic_destroy(topic);
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
         const std::string text = last.text.empty() ? rd_kafka_err2str(error) : last.text;
-        return tl::unexpected(KafkaStartError{fmt::format("no broker answers at {}: {}; hint: check --brokers, the listeners that the "
-                                                          "brokers advertise, and --kafka security.protocol",
-                                                          config.brokers, text),
-                                              true});
+        return tl::unexpected(KafkaStartError{fmt::format("no broker answers at {}: {}", config.brokers, no_broker_answers(text)), true});
     }
     const rd_kafka_metadata_topic_t& found = metadata->topics[0];
     const TopicShape shape{metadata->broker_cnt, found.partition_cnt};

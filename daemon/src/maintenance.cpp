@@ -31,7 +31,8 @@ const char* failure_of(MaintenancePart part) {
 
 }  // namespace
 
-Maintenance::Maintenance(Maintainer& maintainer, milliseconds interval) : maintainer_(maintainer), interval_(interval) {
+Maintenance::Maintenance(Maintainer& maintainer, milliseconds interval, Metrics* metrics)
+    : maintainer_(maintainer), interval_(interval), metrics_(metrics) {
     for (std::size_t i = 0; i < turns_.size(); ++i) {
         turns_[i].part = kMaintenanceParts[i];
     }
@@ -65,9 +66,14 @@ void Maintenance::loop() {
             break;
         }
         lock.unlock();
+        const Instant begun = std::chrono::steady_clock::now();
         const auto result = maintainer_.step(turn.part);
+        const auto took = std::chrono::steady_clock::now() - begun;
         lock.lock();
-        if (!stopping_) {
+        if (!stopping_) {  // what fails then was cancelled
+            if (metrics_ != nullptr) {
+                metrics_->maintained(turn.part, took, result.has_value());
+            }
             plan_next(turn, result, std::chrono::steady_clock::now());
         }
     }

@@ -12,6 +12,7 @@
 #include <tl/expected.hpp>
 
 #include "backoff.h"
+#include "metrics.h"
 #include "sink_error.h"
 
 namespace topkd {
@@ -19,6 +20,8 @@ namespace topkd {
 enum class MaintenancePart { kSeal, kRollUp, kRefresh, kPrepare, kExpire };
 inline constexpr std::array kMaintenanceParts{MaintenancePart::kSeal, MaintenancePart::kRollUp, MaintenancePart::kRefresh,
                                               MaintenancePart::kPrepare, MaintenancePart::kExpire};
+/// As topk.maintain_step and the metrics call them.
+inline constexpr std::array<const char*, kMaintenanceParts.size()> kMaintenancePartNames{"seal", "roll_up", "refresh", "prepare", "expire"};
 
 /// The seam to the database.
 class Maintainer {
@@ -40,8 +43,8 @@ class Maintenance {
     /// How many intervals the other parts rest, unless the frontier moved or they have more to do.
     static constexpr int kRest = 10;
 
-    /// Begins at once. Seals every interval. The maintainer outlives this.
-    Maintenance(Maintainer& maintainer, std::chrono::milliseconds interval);
+    /// Begins at once. Seals every interval. The maintainer and the metrics, which may be null, outlive this.
+    Maintenance(Maintainer& maintainer, std::chrono::milliseconds interval, Metrics* metrics = nullptr);
     ~Maintenance();  ///< stops, and waits for the thread to end
     Maintenance(const Maintenance&) = delete;
     Maintenance& operator=(const Maintenance&) = delete;
@@ -67,6 +70,7 @@ class Maintenance {
 
     Maintainer& maintainer_;
     const std::chrono::milliseconds interval_;
+    Metrics* const metrics_;
     std::array<Turn, kMaintenanceParts.size()> turns_;
     std::mutex mutex_;
     std::condition_variable changed_;

@@ -37,6 +37,7 @@ class PartitionState {
     bool claimed() const { return phase_ == Phase::kHeld || phase_ == Phase::kRunning; }
     std::int64_t epoch() const { return epoch_; }
     Offset committed_offset() const { return committed_; }
+    std::optional<Millis> committed_watermark() const { return committed_watermark_; }
     Offset position() const { return position_; }
 
     /// How far event time has come at the position; none before the first event.

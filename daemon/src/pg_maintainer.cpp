@@ -7,19 +7,7 @@ namespace topkd {
 namespace {
 
 const char* name_of(MaintenancePart part) {
-    switch (part) {
-        case MaintenancePart::kSeal:
-            return "seal";
-        case MaintenancePart::kRollUp:
-            return "roll_up";
-        case MaintenancePart::kRefresh:
-            return "refresh";
-        case MaintenancePart::kPrepare:
-            return "prepare";
-        case MaintenancePart::kExpire:
-            return "expire";
-    }
-    return "";
+    return kMaintenancePartNames[static_cast<std::size_t>(part)];
 }
 
 bool is_true(const PGresult* result) {

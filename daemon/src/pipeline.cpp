@@ -37,6 +37,7 @@ Pipeline::Status Pipeline::step() {
     now_ = clock_.monotonic();
     wall_ = clock_.wall();
     if (auto done = worker_.take()) {
+        tell_call_failed(*done);
         if (!done->connected) {
             connection_lost();
         }
@@ -93,6 +94,7 @@ std::optional<TopicState> Pipeline::describe(const std::vector<Partition>& parti
         return std::nullopt;
     }
     describe_backoff_.reset();
+    topic_partitions_ = topic->partition_count;
     if (std::exchange(brokers_away_, false)) {
         spdlog::info("the brokers answer again");
     }
@@ -109,6 +111,8 @@ void Pipeline::submit_resume() {
     }
     if (request.partitions.empty()) {
         must_resume_ = false;
+        flush_failing_ = false;
+        database_works();
         return;
     }
     if (auto topic = describe(request.partitions)) {
@@ -188,6 +192,23 @@ void Pipeline::submit_flush() {
     worker_.submit(FlushJob{std::exchange(batch_, Batch{})});
 }
 
+void Pipeline::tell_call_failed(const JobDone& done) {
+    const auto tell = [this](const auto& job, Metrics::Call call) {
+        if (!job.result && config_.metrics != nullptr) {
+            config_.metrics->call_failed(call);
+        }
+    };
+    if (const auto* connect = std::get_if<ConnectDone>(&done.job)) {
+        tell(*connect, Metrics::Call::kConnect);
+    } else if (const auto* claim = std::get_if<ClaimDone>(&done.job)) {
+        tell(*claim, Metrics::Call::kClaim);
+    } else if (const auto* flush = std::get_if<FlushDone>(&done.job)) {
+        tell(*flush, Metrics::Call::kFlush);
+    } else if (const auto* loaded = std::get_if<HoursDone>(&done.job)) {
+        tell(*loaded, Metrics::Call::kHours);
+    }
+}
+
 void Pipeline::finish(ConnectDone& done) {
     if (!done.result) {
         database_failed(done.result.error());
@@ -235,6 +256,7 @@ void Pipeline::adopt(const ClaimRequest& request, const ClaimResult& result) {
     }
     database_clock_.heard(result.clock, now_);
     sealed_through_ = std::max(sealed_through_, result.sealed_through);
+    settle_unknown_flush(request, result);
     for (const ClaimedPartition& claimed : result.partitions) {
         const auto found = partitions_.find(claimed.partition);
         const auto asked = std::find(request.partitions.begin(), request.partitions.end(), claimed.partition);
@@ -281,7 +303,11 @@ void Pipeline::flush_succeeded(const FlushDone& done) {
     if (done.batch.consumes()) {  // what is said about flushes is about those with records
         policy_.flush_succeeded();
         ++stats_.flushes;
-        stats_.last_flush = done.took;
+        stats_.last_flush = std::chrono::duration_cast<milliseconds>(done.took);
+    }
+    unknown_flush_.reset();
+    if (config_.metrics != nullptr) {
+        config_.metrics->flushed(done.batch, done.took, wall_);
     }
     std::vector<StartAt> reached;
     for (const auto& [partition, progress] : done.batch.partitions()) {
@@ -326,6 +352,47 @@ std::int64_t Pipeline::lag() const {
         }
     }
     return sum;
+}
+
+IngestState Pipeline::state() const {
+    IngestState state{.records_read = stats_.records,
+                      .topic_partitions = topic_partitions_,
+                      .lags = {},
+                      .watermark = std::nullopt,
+                      .sealed_through = sealed_through_,
+                      .database_up = connected_ && !database_away_};
+    bool all_have_watermarks = true;
+    for (const auto& [partition, one] : partitions_) {
+        ++(one.refused() ? state.refused : one.claimed() ? state.claimed : state.waiting);
+        if (!one.claimed()) {
+            continue;
+        }
+        if (const std::optional<Offset> end = source_.known_end(partition)) {
+            state.lags.push_back({partition, std::max<std::int64_t>(raw(*end) - raw(one.committed_offset()), 0)});
+        }
+        const std::optional<Millis> watermark = one.committed_watermark();
+        all_have_watermarks = all_have_watermarks && watermark;
+        state.watermark = std::min(state.watermark.value_or(kTimestampEnd), watermark.value_or(kTimestampEnd));
+    }
+    if (!all_have_watermarks) {
+        state.watermark.reset();
+    }
+    return state;
+}
+
+std::string Pipeline::trouble() const {
+    if (!connected_ || database_away_) {
+        return "the database does not answer as it should";
+    }
+    if (!joined_) {
+        return "no member of the consumer group yet";
+    }
+    for (const auto& [partition, state] : partitions_) {
+        if (state.refused()) {
+            return name_of(partition) + " is not read: its stored offset is not plausible; the log names the remedy";
+        }
+    }
+    return stopping_ ? "stopping" : "";
 }
 
 std::string Pipeline::name_of(Partition partition) const {

@@ -20,6 +20,7 @@
 #include "event_time.h"
 #include "flush_policy.h"
 #include "idle.h"
+#include "metrics.h"
 #include "partition_state.h"
 #include "sink_worker.h"
 #include "source.h"
@@ -35,6 +36,7 @@ struct PipelineConfig {
     std::chrono::milliseconds heartbeat_interval{3000};
     /// With --exit-at-end: where each partition of the topic ended at the start. Empty: run for ever.
     std::map<Partition, Offset> ends;
+    Metrics* metrics = nullptr;  ///< may be null; outlives the pipeline
 };
 
 struct PipelineStats {
@@ -75,6 +77,12 @@ class Pipeline {
 
     std::size_t partitions() const { return partitions_.size(); }
 
+    /// For the metrics.
+    IngestState state() const;
+
+    /// Why it does not do its work, in a few words; empty if it does, or has no partition to do it for.
+    std::string trouble() const;
+
   private:
     struct PendingRevocation {
         std::vector<Partition> partitions;
@@ -84,6 +92,11 @@ class Pipeline {
     struct Poison {
         std::string reason;
         bool without_payload = false;
+    };
+    /// A flush whose outcome is unknown; the next resume tells it.
+    struct UnknownFlush {
+        FlushBooks books;
+        std::map<Partition, PartitionProgress> partitions;
     };
     struct HourMissing {};
     struct Counted {
@@ -108,12 +121,14 @@ class Pipeline {
     void flush_succeeded(const FlushDone& done);
     void adopt(const ClaimRequest& request, const ClaimResult& result);
     bool hours_ready() const;
+    void tell_call_failed(const JobDone& done);
 
     // pipeline_recovery.cpp: what went wrong, and the way back
     void flush_failed(const FlushDone& done);
     void data_error(const Batch& batch, const SinkError& error);
     void implausible(PartitionState& state, const ClaimedPartition& claimed, Offset start, Offset end);
     void refuse(PartitionState& state, const std::string& reason);
+    void settle_unknown_flush(const ClaimRequest& request, const ClaimResult& result);
     void connection_lost();
     void database_failed(const SinkError& error);
     void database_works();
@@ -182,6 +197,8 @@ class Pipeline {
     std::string database_trouble_;  // told last, so that it is told once
     bool flush_failing_ = false;    // the last flush was an outage: only a flush can say that it is over
     bool flush_cancelled_ = false;
+    std::optional<UnknownFlush> unknown_flush_;
+    int topic_partitions_ = 0;
     bool brokers_away_ = false;
 
     std::optional<Millis> missing_hour_;

@@ -171,6 +171,7 @@ void Pipeline::consume(const Record& record, PartitionState& state) {
         } else {
             ++progress.counted;
             batch_.count(counted.hour.start, counted.event.video_id, counted.event.views);
+            batch_.note_time(counted.event.time, wall_);
         }
         // An event may be ahead of the clock within the skew; it must not drag the watermark along.
         const Millis time = std::min({counted.event.time, record.timestamp.value_or(wall_), wall_});
@@ -226,6 +227,9 @@ void Pipeline::pass_over(PartitionState& state, Offset to) {
 void Pipeline::on_assigned(const Assigned& assigned) {
     fault_point("in_rebalance");
     joined_ = true;
+    if (config_.metrics != nullptr) {
+        config_.metrics->rebalanced(Metrics::Rebalance::kAssigned);
+    }
     finished_since_.reset();
     spdlog::info("{}: {} partitions assigned", config_.topic, assigned.partitions.size());
     for (const Partition partition : assigned.partitions) {
@@ -243,6 +247,9 @@ void Pipeline::on_assigned(const Assigned& assigned) {
 void Pipeline::on_revoked(const Revoked& revoked) {
     fault_point("in_rebalance");
     finished_since_.reset();
+    if (config_.metrics != nullptr) {
+        config_.metrics->rebalanced(revoked.lost ? Metrics::Rebalance::kLost : Metrics::Rebalance::kRevoked);
+    }
     spdlog::info("{}: {} partitions {}", config_.topic, revoked.partitions.size(), revoked.lost ? "lost" : "revoked");
     if (revocation_) {
         acknowledge_revocation();

@@ -45,6 +45,12 @@ void Pipeline::flush_failed(const FlushDone& done) {
     rewind(error.message.c_str());
     discarded_at_stop_ = discarded_at_stop_ || (stopping_ && done.batch.consumes());
     must_resume_ = true;
+    if (error.kind == SinkErrorKind::kOutage) {
+        unknown_flush_ = UnknownFlush{books_of(done.batch), done.batch.partitions()};
+    }
+    if (config_.metrics != nullptr) {
+        config_.metrics->flush_failed(error.kind);
+    }
     switch (error.kind) {
         case SinkErrorKind::kFenced:
         case SinkErrorKind::kSealed:
@@ -96,6 +102,27 @@ void Pipeline::data_error(const Batch& batch, const SinkError& error) {
     spdlog::warn("{} offset {}: a dead letter, {}", name_of(key.first), raw(key.second), poison->second.reason);
 }
 
+/// A batch is committed whole or not at all, so any partition of it that is still ours tells.
+void Pipeline::settle_unknown_flush(const ClaimRequest& request, const ClaimResult& result) {
+    const std::optional<UnknownFlush> flush = std::exchange(unknown_flush_, std::nullopt);
+    if (!flush || !request.resumes()) {
+        return;
+    }
+    const bool committed = std::any_of(result.partitions.begin(), result.partitions.end(), [&](const ClaimedPartition& claimed) {
+        const auto part = flush->partitions.find(claimed.partition);
+        return claimed.status == ClaimStatus::kOk && part != flush->partitions.end() && !part->second.idle() &&
+               part->second.epoch == claimed.epoch && part->second.to == claimed.next_offset;
+    });
+    if (!committed) {
+        return;
+    }
+    flush_failing_ = false;  // there may be nothing left to flush that could say so
+    database_works();
+    if (config_.metrics != nullptr) {
+        config_.metrics->found_committed(flush->books);
+    }
+}
+
 void Pipeline::connection_lost() {
     if (std::exchange(connected_, false)) {
         rewind("the connection to the database broke");
@@ -131,6 +158,9 @@ void Pipeline::rewind(const char* reason) {
     }
     if (batch_.consumes() || !stopping.empty()) {
         ++stats_.rewinds;
+        if (config_.metrics != nullptr) {
+            config_.metrics->rewound();
+        }
         spdlog::debug("rewinding {} partitions: {}", stopping.size(), reason);
     }
     discarded_at_stop_ = discarded_at_stop_ || (stopping_ && batch_.consumes());

@@ -7,14 +7,6 @@
 
 namespace topkd {
 
-namespace {
-
-std::chrono::milliseconds since(std::chrono::steady_clock::time_point start) {
-    return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - start);
-}
-
-}  // namespace
-
 SinkWorker::SinkWorker(Sink& sink, Mode mode) : sink_(sink), mode_(mode) {
     if (mode_ == Mode::kThread) {
         thread_ = std::thread([this] { loop(); });
@@ -97,7 +89,7 @@ JobDone SinkWorker::run(Job job) {
         fault_point("before_flush");
         auto result = sink_.flush(flush->batch);
         fault_point("after_flush");
-        done.job = FlushDone{std::move(flush->batch), std::move(result), since(start)};
+        done.job = FlushDone{std::move(flush->batch), std::move(result), std::chrono::steady_clock::now() - start};
     } else if (const auto* hours = std::get_if<HoursJob>(&job)) {
         done.job = HoursDone{sink_.hours(hours->since, hours->until)};
     }

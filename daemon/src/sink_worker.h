@@ -37,7 +37,7 @@ struct ClaimDone {
 struct FlushDone {
     Batch batch;
     tl::expected<FlushResult, SinkError> result;
-    std::chrono::milliseconds took{};
+    std::chrono::nanoseconds took{};
 };
 struct HoursDone {
     tl::expected<std::vector<Hour>, SinkError> result;

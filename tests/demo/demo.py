@@ -1,13 +1,19 @@
-"""A live leaderboard on a throwaway PostgreSQL and Kafka: producer -> Kafka -> topkd ingest -> topk('hour', 10).
+"""A live leaderboard on a throwaway PostgreSQL and Kafka: producer -> Kafka -> topkd ingest -> topk('hour', 10) -> topkd serve.
 
 At the end (after SECONDS, or on Ctrl-C) the producer stops, the ingest catches up, and `topkd verify` recounts the topic.
-Exit code 0 only if it agrees and the list shown last is the one of the recounted table. Leaves nothing behind.
+Exit code 0 only if it agrees and the list shown last is the one of the recounted table, and of the HTTP interface. Leaves nothing behind.
 """
 
 import argparse
+import json
+import re
 import shutil
 import sys
 import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from datetime import datetime, timezone
 from pathlib import Path
 
 from confluent_kafka import Consumer, TopicPartition
@@ -64,6 +70,36 @@ def table(rows):
     return lines + [""] * (LENGTH - len(rows))
 
 
+def get(base, **parameters):
+    """The list over HTTP as table() takes it, and how old it is in seconds by its watermark; None while that is unknown."""
+    with urllib.request.urlopen(f"{base}/views/top-k?{urllib.parse.urlencode(parameters)}", timeout=10) as answer:
+        rows = [(rank, entry["videoId"], entry["views"]) for rank, entry in enumerate(json.load(answer), 1)]
+        watermark = answer.headers["X-Topk-Watermark"]
+    return rows, (datetime.now(timezone.utc) - datetime.fromisoformat(watermark.replace("Z", "+00:00"))).total_seconds() if watermark else None
+
+
+def address(rig, process):
+    """Where a topkd listens, from its log; it took a free port."""
+    def said():
+        rig.check()
+        return re.search(r"http://127\.0\.0\.1:\d+", process.log.read_text())
+    return wait_until(said, 30, f"{process.name} does not listen")[0]
+
+
+def start_serve(rig):
+    """Its address, once it answers with a list."""
+    base = address(rig, rig.topkd("serve", "serve", "--listen", "127.0.0.1:0"))
+
+    def answers():
+        rig.check()
+        try:
+            return get(base, window="hour")[0]
+        except urllib.error.HTTPError as error:  # what a person would see, if it stays
+            return error.code == 404 and None
+    wait_until(answers, 30, f"no list at {base}")
+    return base
+
+
 def start(rig):
     print("starting PostgreSQL …", flush=True)
     rig.start_postgres(settings={"shared_buffers": "256MB", "max_wal_size": "2GB"})
@@ -78,11 +114,18 @@ def start(rig):
         return query(connection, STATE)[0][0]
 
     wait_until(counts, 60, f"no event was counted\n{ingest.tail()}")
-    return connection, producer
+    return connection, producer, start_serve(rig)
 
 
-def show_live(rig, connection, seconds):
+def show_live(rig, connection, base, seconds):
+    request = f"{base}/views/top-k?window=hour&k=3"
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        body = answer.read().decode()
     print(f"""
+page        {base}/
+API         curl '{request}'
+            {body}
+metrics     {base}/metrics
 PostgreSQL  psql '{rig.uri()}'
 Kafka       {rig.brokers}, topic {TOPIC}: {RATE:,} events/s, keyed by video
 try         SELECT * FROM topk('hour', 10);    SELECT * FROM topk('all_time', 100);
@@ -97,10 +140,11 @@ try         SELECT * FROM topk('hour', 10);    SELECT * FROM topk('all_time', 10
         time.sleep(max(0, min(shown + screen.every, end) - time.monotonic()))
         rig.check()
         events, _, freshness, _, _ = query(connection, STATE)[0]
+        rows, over_http = get(base, window="hour", k=LENGTH)
         now = time.monotonic()
         rate = (events - events_before) / max(now - shown, 0.001)
-        screen.draw([f"topk('hour', {LENGTH})   {events:,} events counted, {rate:,.0f} events/s, the newest {freshness:.1f} s old", "",
-                     *table(query(connection, LIST, LENGTH, None)), ""])
+        screen.draw([f"topk('hour', {LENGTH})   {events:,} events counted, {rate:,.0f} events/s, {freshness:.1f} s old; over HTTP {over_http or 0:.1f} s old",
+                     "", *table(rows), ""])
         shown, events_before = now, events
 
 
@@ -114,7 +158,7 @@ def log_end(brokers):
         consumer.close()
 
 
-def finish(rig, connection, producer):
+def finish(rig, connection, producer, base):
     """Whether the final list is the recounted one."""
     print("stopping the producer, waiting for the ingest …", flush=True)
     if rig.stop(producer) != 0:
@@ -142,7 +186,10 @@ def finish(rig, connection, producer):
     if consumed != end:
         print(f"the books have {consumed} records, the topic {end}", file=sys.stderr)
         return False
-    print("the list shown is exact", flush=True)
+    if shown != get(base, window="hour", k=LENGTH, at=newest.isoformat())[0]:
+        print("the list over HTTP is another one", file=sys.stderr)
+        return False
+    print("the list shown is exact, and the same over HTTP", flush=True)
     return True
 
 
@@ -153,12 +200,12 @@ def main():
     interrupt_on_signals()
     try:
         with Rig("demo") as rig:
-            connection, producer = start(rig)
+            connection, producer, base = start(rig)
             try:
-                show_live(rig, connection, seconds)
+                show_live(rig, connection, base, seconds)
             except KeyboardInterrupt:
                 print()
-            if not finish(rig, connection, producer):
+            if not finish(rig, connection, producer, base):
                 raise RigError("the demo failed")
     except KeyboardInterrupt:
         return 130

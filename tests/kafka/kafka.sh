@@ -2,7 +2,8 @@
 # A throwaway Apache Kafka for tests and the demo: KRaft, on 127.0.0.1 only, everything of a node under one folder.
 #
 #   kafka.sh install                                    fetch the jars of pom.xml to build/kafka/lib, once
-#   kafka.sh start   [--dir DIR] [--port N] [--set property=value]...    returns when the broker answers; keeps data of DIR
+#   kafka.sh start   [--dir DIR] [--port N] [--set property=value]... [--add-scram ENTRY]...
+#                                                       returns when the broker answers; keeps data of DIR. ENTRY: StorageTool's, for a new DIR
 #   kafka.sh stop | restart | kill [--dir DIR]          kill is SIGKILL; restart = stop + start with the same settings
 #   kafka.sh ready   [--dir DIR] [--timeout SECONDS]    exit 0 once the broker answers
 #   kafka.sh brokers [--dir DIR]                        prints 127.0.0.1:PORT
@@ -125,7 +126,7 @@ start() {
         "-Dlog4j2.configurationFile=$dir/log4j2.properties" "-Dtopk.log=$dir/broker.log")
     if [ ! -f "$dir/data/meta.properties" ]; then
         "${java[@]}" kafka.tools.StorageTool format -c "$dir/server.properties" \
-            -t "${cluster_id:-$(new_cluster_id)}" >"$dir/format.log" 2>&1 || {
+            -t "${cluster_id:-$(new_cluster_id)}" "${scram[@]}" >"$dir/format.log" 2>&1 || {
             cat "$dir/format.log" >&2
             die "formatting $dir/data failed"
         }
@@ -175,13 +176,14 @@ stop() {
 command=${1:-}
 [ -n "$command" ] || usage
 shift
-dir=${KAFKA_DIR:-$build/kafka/node} port='' timeout=60 overrides=() rest=() node_id=1 voters='' cluster_id='' no_wait=''
+dir=${KAFKA_DIR:-$build/kafka/node} port='' timeout=60 overrides=() scram=() rest=() node_id=1 voters='' cluster_id='' no_wait=''
 while [ $# -gt 0 ]; do
     case $1 in
         --dir) dir=${2:?} && shift 2 ;;
         --port) port=${2:?} && shift 2 ;;
         --timeout) timeout=${2:?} && shift 2 ;;
         --set) overrides+=("${2:?}") && shift 2 ;;
+        --add-scram) scram+=(--add-scram "${2:?}") && shift 2 ;;
         --node-id) node_id=${2:?} && shift 2 ;;
         --voters) voters=${2:?} && shift 2 ;;
         --cluster-id) cluster_id=${2:?} && shift 2 ;;

@@ -4,6 +4,7 @@
 #
 #   chroot.sh install MAJOR       makes the chroot below build/servers, or $TOPK_SERVERS, once, or installs what it lacks;
 #                                 exit 77 and the reason where that cannot be done at all (no root, no mirror)
+#   chroot.sh base SUITE FOLDER   a release's base system and nothing else, as in Debian's slim images, once; exit codes as above
 #   chroot.sh run MAJOR [OPTION]... COMMAND...      in the chroot; the network is the machine's
 #       --bind FOLDER       FOLDER is there too, under the same path      --read-only FOLDER    the same, not to be written
 #       --as UID:GID        as this user, who is called postgres there (default: root)
@@ -28,18 +29,16 @@ mirror() {
         awk -v release="$(. /etc/os-release && echo "${VERSION_CODENAME:-}")" '$2 == release && $1 ~ /^(http|https|ftp|file):/ { sub("/*$", "", $1); print $1; exit }'
 }
 
-install_chroot() {
-    local suite=${suites[$major]} mirror fresh=$root.new proxy=''
+bootstrap() { # suite, new folder
+    local suite=$1 fresh=$2 mirror proxy=''
     mirror=$(mirror)
     [ -n "$mirror" ] || cannot "apt has no mirror of Debian to take $suite from"
     [ -x /usr/sbin/debootstrap ] || cannot "debootstrap is not installed; run: make deps"
-    /usr/lib/apt/apt-helper -o Acquire::Retries=3 download-file "$mirror/dists/$suite/Release" "$servers/Release.$major" >/dev/null 2>&1 ||
+    /usr/lib/apt/apt-helper -o Acquire::Retries=3 download-file "$mirror/dists/$suite/Release" "$fresh.Release" >/dev/null 2>&1 ||
         cannot "$mirror has no $suite, or does not answer"
-    rm -f "$servers/Release.$major"
+    rm -f "$fresh.Release"
     eval "$(apt-config shell proxy Acquire::http::Proxy)"
     [ -z "$proxy" ] || export http_proxy=$proxy
-
-    echo "chroot.sh: installing PostgreSQL $major of Debian $suite" >&2
     rm -rf "$fresh"
     # sid's script does for every release after buster, also for those this debootstrap does not know yet
     debootstrap --variant=minbase "$suite" "$fresh" "$mirror" sid >"$log" 2>&1 || return 1
@@ -48,6 +47,21 @@ install_chroot() {
     printf 'path-exclude=/usr/share/%s/*\n' doc man locale >"$fresh/etc/dpkg/dpkg.cfg.d/no-documents"
     # releases in preparation sign theirs for a week
     echo 'Acquire::Check-Valid-Until "false";' >"$fresh/etc/apt/apt.conf.d/99valid"
+}
+
+base() { # suite, folder
+    [ ! -e "$2" ] || return 0
+    mkdir -p "$(dirname "$2")"
+    echo "chroot.sh: installing the base system of Debian $1" >&2
+    bootstrap "$1" "$2.new" || { tail -n 20 "$log" >&2; die "no base system of $1: see $log"; }
+    rm -rf "$2.new"/var/lib/apt/lists/* "$2.new"/var/cache/apt/archives/*.deb
+    mv "$2.new" "$2"
+}
+
+install_chroot() {
+    local fresh=$root.new
+    echo "chroot.sh: installing PostgreSQL $major of Debian ${suites[$major]}" >&2
+    bootstrap "${suites[$major]}" "$fresh" || return 1
     mkdir -p "$fresh/etc/postgresql-common"
     echo 'create_main_cluster = false' >"$fresh/etc/postgresql-common/createcluster.conf"
     install_packages "$fresh" || return 1
@@ -116,7 +130,7 @@ enter() {
 
 command=${1:-} major=${2:-}
 [ -n "$command" ] && [ -n "$major" ] || usage
-[ -n "${suites[$major]:-}" ] || die "no Debian release known for PostgreSQL $major; there are: ${!suites[*]}"
+[ "$command" = base ] || [ -n "${suites[$major]:-}" ] || die "no Debian release known for PostgreSQL $major; there are: ${!suites[*]}"
 root=$servers/$major log=$servers/$major.log packages=${packages//MAJOR/$major}
 
 if [ "$(id -u)" != 0 ]; then
@@ -124,6 +138,9 @@ if [ "$(id -u)" != 0 ]; then
     exec sudo TOPK_SERVERS="$servers" "$here/chroot.sh" "$@"
 fi
 case $command in
+    base)
+        log=$(realpath -m "${3:?folder}").log
+        base "$major" "$(realpath -m "$3")" ;;
     install)
         unshare --mount true 2>/dev/null || cannot "this machine gives root no mount namespace (a container without CAP_SYS_ADMIN)"
         complete && exit 0
