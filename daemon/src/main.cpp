@@ -7,6 +7,7 @@
 #include "log.h"
 #include "options.h"
 #include "produce.h"
+#include "serve.h"
 #include "verify.h"
 
 namespace {
@@ -28,6 +29,7 @@ int main(int argc, char** argv) {
     int exit_code = 0;
     topkd::register_ingest(app, exit_code);
     topkd::register_produce(app, exit_code);
+    topkd::register_serve(app, exit_code);
     topkd::register_verify(app, exit_code);
     topkd::prepare_subcommands(app);
     topkd::initialise_log();

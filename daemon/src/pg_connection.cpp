@@ -35,6 +35,10 @@ std::string one_line(std::string text) {
     return text;
 }
 
+SinkError not_connected() {
+    return {SinkErrorKind::kOutage, "", "not connected"};
+}
+
 SinkError refused(std::string message) {
     return {SinkErrorKind::kRefused, "", std::move(message)};
 }
@@ -117,7 +121,7 @@ tl::expected<void, SinkError> PgConnection::open() {
     }
     PQsetNoticeProcessor(
         connection_.get(), [](void*, const char* notice) { spdlog::warn("database: {}", one_line(notice)); }, nullptr);
-    const Result session(PQexec(connection_.get(), kSession));
+    const Result session(PQexec(connection_.get(), (std::string(kSession) + ";" + session_).c_str()));
     if (PQresultStatus(session.get()) != PGRES_COMMAND_OK) {
         SinkError error = error_of(session.get());
         replace(nullptr);
@@ -133,20 +137,21 @@ SinkError PgConnection::error_of(const PGresult* result) const {
     };
     SinkError error;
     error.sqlstate = part(PG_DIAG_SQLSTATE);
-    error.message = part(PG_DIAG_MESSAGE_PRIMARY);
+    error.primary = part(PG_DIAG_MESSAGE_PRIMARY);
+    error.message = error.primary;
     if (const std::string detail = part(PG_DIAG_MESSAGE_DETAIL); !detail.empty()) {
         error.message += " (" + detail + ")";
     }
-    const std::string hint = part(PG_DIAG_MESSAGE_HINT);
-    if (!hint.empty()) {
-        error.message += "; hint: " + hint;
+    error.hint = part(PG_DIAG_MESSAGE_HINT);
+    if (!error.hint.empty()) {
+        error.message += "; hint: " + error.hint;
     }
     if (error.message.empty()) {
         error.message = one_line(PQerrorMessage(connection_.get()));
     }
     error.kind = connected() ? classify_sqlstate(error.sqlstate) : SinkErrorKind::kOutage;
     // claim raises 55000 for another group and for another cluster; only the latter is cured partition by partition.
-    if (error.sqlstate == "55000" && hint.find("reset_progress") != std::string::npos) {
+    if (error.sqlstate == "55000" && error.hint.find("reset_progress") != std::string::npos) {
         error.kind = SinkErrorKind::kOtherCluster;
     }
     return error;
@@ -154,7 +159,7 @@ SinkError PgConnection::error_of(const PGresult* result) const {
 
 tl::expected<PgConnection::Result, SinkError> PgConnection::query(const char* sql, const std::vector<Parameter>& parameters) {
     if (!connected()) {
-        return tl::unexpected(SinkError{SinkErrorKind::kOutage, "", "not connected"});
+        return tl::unexpected(not_connected());
     }
     std::vector<Oid> types;
     std::vector<const char*> values;
@@ -168,6 +173,26 @@ tl::expected<PgConnection::Result, SinkError> PgConnection::query(const char* sq
     }
     Result result(PQexecParams(connection_.get(), sql, static_cast<int>(parameters.size()), types.data(), values.data(), lengths.data(),
                                formats.data(), 0));
+    return checked(std::move(result));
+}
+
+tl::expected<void, SinkError> PgConnection::prepare(const char* name, const char* sql) {
+    if (!connected()) {
+        return tl::unexpected(not_connected());
+    }
+    const auto prepared = checked(Result(PQprepare(connection_.get(), name, sql, 0, nullptr)));
+    return prepared ? tl::expected<void, SinkError>() : tl::unexpected(prepared.error());
+}
+
+tl::expected<PgConnection::Result, SinkError> PgConnection::execute(const char* name, const std::vector<const char*>& parameters) {
+    if (!connected()) {
+        return tl::unexpected(not_connected());
+    }
+    return checked(
+        Result(PQexecPrepared(connection_.get(), name, static_cast<int>(parameters.size()), parameters.data(), nullptr, nullptr, 0)));
+}
+
+tl::expected<PgConnection::Result, SinkError> PgConnection::checked(Result result) {
     const ExecStatusType status = PQresultStatus(result.get());
     if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) {
         SinkError error = error_of(result.get());

@@ -28,9 +28,10 @@ class PgConnection {
         bool binary = false;
     };
 
-    /// The name is what pg_stat_activity shows, unless the connection string says otherwise.
-    PgConnection(std::string conninfo, std::string application_name)
-        : conninfo_(std::move(conninfo)), application_name_(std::move(application_name)) {}
+    /// The name is what pg_stat_activity shows, unless the connection string says otherwise. The session's settings are SQL, run after
+    /// those that every session has.
+    PgConnection(std::string conninfo, std::string application_name, std::string session = "")
+        : conninfo_(std::move(conninfo)), application_name_(std::move(application_name)), session_(std::move(session)) {}
     ~PgConnection();
     PgConnection(const PgConnection&) = delete;
     PgConnection& operator=(const PgConnection&) = delete;
@@ -45,6 +46,10 @@ class PgConnection {
 
     tl::expected<Result, SinkError> query(const char* sql, const std::vector<Parameter>& parameters);
 
+    /// Keeps a statement for the life of the connection; parameters are text.
+    tl::expected<void, SinkError> prepare(const char* name, const char* sql);
+    tl::expected<Result, SinkError> execute(const char* name, const std::vector<const char*>& parameters);
+
     /// Asks the server to give up the call in progress; the connection stays. Any thread.
     void cancel();
 
@@ -57,10 +62,12 @@ class PgConnection {
     };
 
     void replace(PGconn* connection);
+    tl::expected<Result, SinkError> checked(Result result);
     SinkError error_of(const PGresult* result) const;
 
     std::string conninfo_;
     std::string application_name_;
+    std::string session_;
     std::unique_ptr<PGconn, ConnectionDelete> connection_;
     std::mutex abort_mutex_;  // guards the two below, which other threads use: they end with the connection
     int socket_ = -1;

@@ -19,8 +19,10 @@ enum class SinkErrorKind {
 
 struct SinkError {
     SinkErrorKind kind = SinkErrorKind::kOutage;
-    std::string sqlstate;  ///< empty when the server gave none
-    std::string message;   ///< one line: message, detail and hint
+    std::string sqlstate;   ///< empty when the server gave none
+    std::string message;    ///< one line: message, detail and hint
+    std::string primary{};  ///< the server's message alone; empty when the server gave none
+    std::string hint{};     ///< and its hint
 };
 
 /// Classifies by SQLSTATE alone; empty (no answer) is an outage. 55000, which claim raises for two reasons, is refused.

@@ -77,7 +77,7 @@ def test_dumped_again(town, new_database):
 
 
 def test_new_version_from_an_old_dump(new_database):
-    """A dump does not say which version it was made under: what 1.0 dumped goes into 1.1."""
+    """A dump does not say which version it was made under: what 1.0 dumped goes into the present one."""
     old = new_database("old", "CREATE EXTENSION topk VERSION '1.0'")
     town = Town(old).build()
     restored = new_database("new", extension=None)

@@ -1,4 +1,4 @@
-"""ALTER EXTENSION topk UPDATE from 1.0, with counters that were made and fed before; and the new library under the old objects."""
+"""ALTER EXTENSION topk UPDATE from every version there was, with counters that were made and fed before; and the new library under the old objects."""
 from datetime import timedelta
 
 import psycopg2
@@ -6,7 +6,8 @@ import pytest
 from psycopg2 import sql
 from town import END, HOUR, START, Town
 
-OLD = "CREATE EXTENSION topk VERSION '1.0'"
+OLD = {version: f"CREATE EXTENSION topk VERSION '{version}'" for version in ("1.0", "1.1")}
+old_versions = pytest.mark.parametrize("version", OLD)
 
 
 def objects(database):
@@ -22,8 +23,9 @@ def objects(database):
     return sorted(members, key=str), database.query("SELECT unnest(extconfig)::regclass::text, unnest(extcondition) FROM pg_extension WHERE extname = 'topk' ORDER BY 1")
 
 
-def test_update(new_database):
-    database = new_database("u", OLD)
+@old_versions
+def test_update(new_database, version):
+    database = new_database("u", OLD[version])
     town = Town(database).build()
     town.check()
     lists, state = town.lists(), town.state()
@@ -42,9 +44,10 @@ def test_update(new_database):
     town.close()
 
 
-def test_new_library_under_old_objects(new_database):
-    """Packages are installed before the update is run: everything of 1.0 works meanwhile."""
-    database = new_database("o", OLD)
+@old_versions
+def test_new_library_under_old_objects(new_database, version):
+    """Packages are installed before the update is run: everything of the old version works meanwhile."""
+    database = new_database("o", OLD[version])
     town = Town(database).build()
     town.check()
     town.go_on()
@@ -64,9 +67,10 @@ def test_new_library_under_old_objects(new_database):
     town.close()
 
 
-def test_update_beside_readers_and_writers(new_database):
-    """Sessions with plans of 1.0 go on after the update: a consumer keeps its claim, a reader its prepared statement."""
-    database = new_database("s", OLD)
+@old_versions
+def test_update_beside_readers_and_writers(new_database, version):
+    """Sessions with plans of the old version go on after the update: a consumer keeps its claim, a reader its prepared statement."""
+    database = new_database("s", OLD[version])
     town = Town(database)
     counter = town.counters[0]
     counter.make()
@@ -88,7 +92,8 @@ def test_update_beside_readers_and_writers(new_database):
     town.close()
 
 
-def test_no_way_back(new_database):
+@old_versions
+def test_no_way_back(new_database, version):
     database = new_database("d")
     with pytest.raises(psycopg2.errors.InvalidParameterValue, match="no update path"):
-        database.execute("ALTER EXTENSION topk UPDATE TO '1.0'")
+        database.execute(f"ALTER EXTENSION topk UPDATE TO '{version}'")

@@ -82,7 +82,7 @@ def test_extension_missing(empty_database, topic, launcher):
 
 def test_extension_of_another_version(database, topic, launcher):
     database.execute("UPDATE pg_extension SET extversion = '0.7' WHERE extname = 'topk'")
-    assert_names(refused(launcher, *arguments(database, topic)), "0.7", "1.1", "alter extension topk update")
+    assert_names(refused(launcher, *arguments(database, topic)), "0.7", "1.2", "alter extension topk update")
 
 
 @pytest.mark.parametrize("bad, culprit", [

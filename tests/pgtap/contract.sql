@@ -56,6 +56,7 @@ INSERT INTO contract VALUES
     ('topk.hold_seal', $$counter text DEFAULT 'video_views'::text, reason text DEFAULT NULL::text$$, 'void', 'v', false),
     ('topk.resume_seal', $$counter text DEFAULT 'video_views'::text$$, 'void', 'v', false),
     ('topk.window_end', 'counter text, span text, at timestamp with time zone', 'timestamp with time zone', 's', false),
+    ('topk.window_state', $$span text, at timestamp with time zone DEFAULT NULL::timestamp with time zone, counter text DEFAULT 'video_views'::text$$, 'TABLE(window_start timestamp with time zone, window_end timestamp with time zone, sealed boolean, revision bigint, watermark timestamp with time zone, counter_created_at timestamp with time zone)', 's', false),
     ('topk.top', $$span text, k integer DEFAULT 10, at timestamp with time zone DEFAULT NULL::timestamp with time zone, counter text DEFAULT 'video_views'::text$$, 'TABLE(rank bigint, video_id text, views bigint)', 's', false),
     ('topk', $$span text, k integer DEFAULT 10, at timestamp with time zone DEFAULT NULL::timestamp with time zone, counter text DEFAULT 'video_views'::text$$, 'TABLE(rank bigint, video_id text, views bigint)', 's', false),
     ('topk.between', $$since timestamp with time zone, until timestamp with time zone, k integer DEFAULT 10, counter text DEFAULT 'video_views'::text$$, 'TABLE(rank bigint, video_id text, views bigint)', 's', false),
