@@ -3,7 +3,6 @@
 import { clock, number } from "./words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const HEIGHT = 280;
 const MARGIN = { top: 12, right: 118, bottom: 26, left: 52 };
 const LABEL = 16; // pixels between the names of two lines
 const SHORTEST = 30_000; // what the width stands for at least, in milliseconds
@@ -53,7 +52,7 @@ function shortened(id) {
 
 export class Chart {
   constructor(svg, words, note) {
-    Object.assign(this, { svg, words, note, width: 0, spoken: -Infinity });
+    Object.assign(this, { svg, words, note, width: 0, height: 0, spoken: -Infinity });
     this.drawing = svg.appendChild(element("g", { "aria-hidden": "true" }));
     new ResizeObserver(() => this.draw(this.lines ?? [], this.measure)).observe(svg);
   }
@@ -61,15 +60,16 @@ export class Chart {
   draw(lines, measure) {
     Object.assign(this, { lines, measure });
     this.width = this.svg.clientWidth;
+    this.height = this.svg.clientHeight;
     this.drawing.replaceChildren();
     if (!lines.length || this.width < 100) return;
-    this.svg.setAttribute("viewBox", `0 0 ${this.width} ${HEIGHT}`);
+    this.svg.setAttribute("viewBox", `0 0 ${this.width} ${this.height}`);
     const start = Math.min(...lines.map(({ points }) => points[0][0]));
     const now = lines[0].points.at(-1)[0];
     const end = Math.max(now, start + SHORTEST);
     const { bottom, top, step } = scaleOf(lines);
     const x = (time) => MARGIN.left + ((time - start) / (end - start)) * (this.width - MARGIN.left - MARGIN.right);
-    const y = (views) => MARGIN.top + ((top - views) / (top - bottom)) * (HEIGHT - MARGIN.top - MARGIN.bottom);
+    const y = (views) => MARGIN.top + ((top - views) / (top - bottom)) * (this.height - MARGIN.top - MARGIN.bottom);
     this.axes({ bottom, top, step, x, y, start, now });
     this.drawLines(lines, x, y);
   }
@@ -80,7 +80,7 @@ export class Chart {
       this.drawing.append(element("line", { class: "grid", x1: MARGIN.left, x2: right, y1: y(value), y2: y(value) }),
         element("text", { class: "tick", x: MARGIN.left - 8, y: y(value) + 4, "text-anchor": "end" }, COMPACT.format(value)));
     }
-    const foot = HEIGHT - 6;
+    const foot = this.height - 6;
     this.drawing.append(element("text", { class: "tick", x: MARGIN.left, y: foot }, clock(start)));
     if (x(now) - x(start) > 130) this.drawing.append(element("text", { class: "tick", x: x(now), y: foot, "text-anchor": "end" }, clock(now)));
   }
@@ -94,7 +94,7 @@ export class Chart {
         element("circle", { class: "end", "data-colour": line.colour, cx: x(time), cy: y(views), r: 3.5 }));
       ends.push({ ...line, y: y(views), x: x(time) });
     }
-    for (const label of placeLabels(ends, HEIGHT - MARGIN.bottom)) {
+    for (const label of placeLabels(ends, this.height - MARGIN.bottom)) {
       const text = element("text", { class: "name", "data-colour": label.colour, x: this.width - MARGIN.right + 10, y: label.at + 4 });
       text.append(element("tspan", { class: "place" }, `${label.rank} `), shortened(label.id));
       this.drawing.append(text);
