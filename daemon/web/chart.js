@@ -34,7 +34,7 @@ function scaleOf(lines) {
 
 /// Names that would lie on each other, moved apart; first to last from the top.
 function placeLabels(ends, floor) {
-  const labels = [...ends].sort((a, b) => a.y - b.y);
+  const labels = [...ends].sort((a, b) => a.y - b.y || a.rank - b.rank);
   labels.forEach((label, index) => {
     label.at = index ? Math.max(label.y, labels[index - 1].at + LABEL) : label.y;
   });

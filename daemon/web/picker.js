@@ -52,10 +52,7 @@ export class Picker {
     this.later.disabled = !shown.at || !list?.windowEnd || list.windowEnd.getTime() > now;
     if (!kind) return;
     document.getElementById("when-label").textContent = { date: "Day", month: "Month", "datetime-local": "Hour" }[kind];
-    if (this.when.type !== kind) {
-      this.when.type = kind;
-      this.when.step = kind === "datetime-local" ? 3600 : "any";
-    }
+    this.when.type = kind;
     // Not while it is being filled in
     if (list?.windowEnd && (another || !this.filled) && document.activeElement !== this.when) {
       this.when.value = inputValue(kind, list);
@@ -69,16 +66,11 @@ export class Picker {
     const hours = this.kind === "datetime-local";
     const { windowStart, windowEnd } = this.list;
     if (direction < 0) this.choose(new Date(hours ? windowEnd.getTime() - HOUR - 1 : windowStart.getTime() - 1));
-    else this.go(windowEnd);
+    else this.choose(windowEnd);
   }
 
   submit() {
     const instant = this.kind && instantOf(this.kind, this.when.value);
-    if (instant) this.go(instant);
-  }
-
-  /// The present is live.
-  go(instant) {
-    this.choose(instant);
+    if (instant) this.choose(instant);
   }
 }

@@ -10,7 +10,7 @@ from selenium.webdriver.common.by import By
 from harness.wait import wait_until
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
-ARGUMENTS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--lang=en-GB",
+ARGUMENTS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
              "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 WIDE, NARROW = (1280, 860), (390, 844)
 READ = """return [...document.querySelectorAll('#rows tr')].map(row => [

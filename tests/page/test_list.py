@@ -25,8 +25,8 @@ def test_length(browser, serve, views, k):
 
 
 def test_ids_are_text(browser, serve, views):
-    browser.open(serve.origin, "?window=hour&k=50")
-    browser.wait_for_rows(views.top("hour", 50))
+    browser.open(serve.origin, "?window=hour&k=100")
+    browser.wait_for_rows(views.top("hour", 100))
     assert set(HOSTILE) <= {video for video, _ in browser.rows()}
     assert browser.run("return document.querySelectorAll('#panel img').length") == 0
     assert "leads" in browser.run("return document.title")

@@ -25,7 +25,7 @@ class Views:
         self.database.create()
         self.database.execute("CREATE EXTENSION topk")
         self.database.execute(f"CREATE ROLE {READER} LOGIN")
-        self.feeds = {counter: self._make(counter) for counter in ("video_views", "plays")}
+        self.feeds = {counter: self._make(counter) for counter in ("video_views", "plays", "videos")}
         self._past()
 
     def _make(self, counter):
