@@ -36,9 +36,10 @@ class Views:
     def _past(self):
         start = hour_of(now())
         deltas = {}
-        for place, hour in enumerate([start - 31 * DAY, start - 2 * DAY, start - DAY, start - 2 * HOUR, start - HOUR, start]):
+        # The next hour, too: it may begin meanwhile.
+        for place, hour in enumerate([start - 31 * DAY, start - 2 * DAY, start - DAY, start - 2 * HOUR, start - HOUR, start, start + HOUR]):
             deltas |= {(hour, f"vid_{number:03}"): 5000 // (1 + (number + 7 * place) % 40) for number in range(40)}
-        deltas |= {(start, video): 4000 - number for number, video in enumerate(HOSTILE)}
+        deltas |= {(hour, video): 4000 - number for hour in (start, start + HOUR) for number, video in enumerate(HOSTILE)}
         feed = self.feeds["video_views"]
         feed.flush(deltas, watermark=start + timedelta(minutes=2))
         self.feeds["plays"].flush({(start, "song_1"): 7, (start, "song_2"): 3}, watermark=now())
