@@ -226,6 +226,11 @@ def e2e(log, mode):
     return run([PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "tests/e2e"], log, **(SOAK_ENVIRONMENT if mode == "soak" else {}))
 
 
+def page(log, mode):
+    """The live page in Chromium."""
+    return run([PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "--durations=5", "-rfEs", "tests/page"], log)
+
+
 def demo(log, mode):
     return run(["make", "demo", "SECONDS=20"], log)
 
@@ -233,7 +238,7 @@ def demo(log, mode):
 LAYERS = {"build": build, "style": style, "unit": unit, "asan": sanitized("asan"), "tsan": sanitized("tsan"), "fuzz": fuzz,
           "regress": sql(REGRESS), "pgtap": sql(PGTAP), "pg17": on_major(17, REGRESS, PGTAP), "pg18": on_major(18, REGRESS, PGTAP),
           "index": index, "assert": on_major("15-assert", REGRESS, PGTAP), "valgrind": valgrind, "model": model, "citizen": citizen,
-          "promtool": promtool, "ops": ops, "images": images, "e2e": e2e, "demo": demo}
+          "promtool": promtool, "ops": ops, "images": images, "e2e": e2e, "page": page, "demo": demo}
 # Layers of `soak` only, unless named
 SOAK_ONLY = {"assert", "valgrind"}
 # Lines of the logs that name a failed test or its cause, of pytest, make installcheck, prove and Catch
