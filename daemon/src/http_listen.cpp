@@ -185,6 +185,11 @@ tl::expected<std::vector<ListenSocket>, std::string> listen_on(const std::string
     return listen_on_host(std::get<HostPort>(*address), text);
 }
 
+std::size_t most_open_files() {
+    rlimit limit = {};
+    return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_max : SIZE_MAX;
+}
+
 tl::expected<void, std::string> allow_open_files(std::size_t needed) {
     rlimit limit = {};
     if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) {

@@ -45,6 +45,9 @@ class ListenSocket {
 /// taken over; one that somebody listens on is an error.
 tl::expected<std::vector<ListenSocket>, std::string> listen_on(const std::string& text);
 
+/// The hard limit of open files.
+std::size_t most_open_files();
+
 /// Raises the soft limit of open files to at least `needed`. Fails if the hard limit is lower.
 tl::expected<void, std::string> allow_open_files(std::size_t needed);
 

@@ -401,6 +401,11 @@ std::vector<std::string> HttpServer::addresses() const {
     return impl_->addresses();
 }
 
+unsigned most_connections(unsigned wanted) {
+    const std::size_t files = most_open_files();
+    return files > wanted + kOtherFiles ? wanted : static_cast<unsigned>(files - std::min(files - 1, kOtherFiles));
+}
+
 tl::expected<void, std::string> check_listen_address(const std::string& text) {
     const auto address = parse_listen_address(text);
     return address ? tl::expected<void, std::string>() : tl::unexpected(address.error());

@@ -117,6 +117,7 @@ class Service {
 
     /// After the server: nobody asks any more.
     void stop() {
+        trouble_->hush();
         hub_.stop();
         pool_.stop();  // the cache's callbacks end with it
     }
@@ -196,7 +197,10 @@ void register_serve(CLI::App& app, int& exit_code) {
     command->add_option("--counter", options->counter, "The counter of requests that name none")->capture_default_str();
     command->add_option("--pool", options->pool, "Connections to the database")->capture_default_str();
     command->add_option("--threads", options->threads, "Threads for each address")->capture_default_str();
-    command->add_option("--max-connections", options->max_connections, "Clients at once")->capture_default_str();
+    options->max_connections = most_connections(options->max_connections);
+    command
+        ->add_option("--max-connections", options->max_connections, "Clients at once; what the limit of open files allows, if that is less")
+        ->capture_default_str();
     add_duration(*command, "--cache", options->cache, "How long an answer may be served again; 0: every request asks the database");
     add_duration(*command, "--request-timeout", options->request_timeout, "How long a request's headers may take to arrive");
     add_duration(*command, "--query-timeout", options->query_timeout, "How long a query may take");

@@ -82,7 +82,7 @@ bool may_be_over(const SinkError& error, bool connected) {
 
 void TroubleLog::tell(const std::string& trouble) {
     const std::lock_guard lock(mutex_);
-    if (told_ != trouble) {
+    if (told_ != trouble && !is_hushed_) {
         told_ = trouble;
         spdlog::warn("database: {}", trouble);
     }
@@ -94,6 +94,11 @@ void TroubleLog::tell_end() {
         told_.clear();
         spdlog::info("database: answers again");
     }
+}
+
+void TroubleLog::hush() {
+    const std::lock_guard lock(mutex_);
+    is_hushed_ = true;
 }
 
 PgListReader::PgListReader(std::string conninfo, std::chrono::milliseconds query_timeout, const Clock& clock,

@@ -17,10 +17,12 @@ class TroubleLog {
   public:
     void tell(const std::string& trouble);
     void tell_end();
+    void hush();  ///< what fails from now on fails because the process ends
 
   private:
     std::mutex mutex_;
     std::string told_;
+    bool is_hushed_ = false;
 };
 
 class PgListReader final : public ListReader {
