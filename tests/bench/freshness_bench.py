@@ -137,6 +137,7 @@ def measure(report, args):
             began = time.monotonic()
             with counted.rate() as rate:
                 watch_probes(rig, args, list(watchers.values()), probes, expected)
+            probes.end()
             report.line(f"\n  {time.monotonic() - began:.0f} s; ingest counted {rate():,.0f} events/s; "
                         f"{watchers['body'].lists:,} bodies that differed, {watchers['stream'].lists:,} lists of the stream")
             report.line(f"  used: {processors.used()}")

@@ -47,6 +47,7 @@ def measure_interval(report, rig, args, interval):
                 sender.start()
                 latencies = poll(connection, probes, args.probes)
                 sender.join()
+            probes.end()
             rounds.append((percentile(latencies, 0.5), percentile(latencies, 0.99)))
             report.line(f"  flush-interval {interval}, round {number + 1}: p50 {rounds[-1][0]:.0f} ms, p99 {rounds[-1][1]:.0f} ms, "
                         f"largest {max(latencies):.0f} ms, background {rate():,.0f} events/s")

@@ -111,6 +111,10 @@ class Probes:
             time.sleep(self.random.uniform(0, 2 * mean_gap))
         self.producer.flush(10)
 
+    def end(self):
+        """Before the broker does, or librdkafka tells that it is gone."""
+        self.producer = None
+
 
 class Sightings:
     """When the probes were first seen in one place. One thread notes."""

@@ -14,21 +14,26 @@ from datetime import datetime, timedelta, timezone
 from benchmark import count, counts, median_and_range, parse, parser, percentile, run
 from load import PARTITIONS, TOPIC, Counted, Processors, avoid_hour_end, background, kafka_pid, settings, versions
 from rig.rig import Rig, RigError, wait_until
-from serve_clients import WRK_REPORT, Reader, Redis, Serve, list_path, raise_file_limit, wrk, wrk_version
+from serve_clients import WRK_REPORT, WRK_THINK, Reader, Redis, Serve, list_path, raise_file_limit, wrk, wrk_version
 
 ARMS = {"cached": "topkd, cache on", "uncached": "topkd, cache off", "get": "Redis GET", "zrevrange": "Redis ZREVRANGE"}
+PACED = {"paced": "topkd, paced"}  # with its cache, by clients that think
 MISS_WINDOWS = ("hour", "day", "month", "all_time", "24 hours")
 MISS_LENGTH = 1000
 BAR_CONNECTIONS, BAR_P99_MS, BAR_MISSES_MS, BAR_HITS = 64, 10, 100, 0.98
-QUICK = {"seconds": 1, "rounds": 1, "rate": "2k", "fill": "50k", "misses": 20}
+QUICK = {"seconds": 1, "rounds": 1, "rate": "2k", "fill": "50k", "misses": 20, "pace": "500"}
 
 
 class Bench:
     def __init__(self, report, rig, args):
         self.report, self.rig, self.args = report, rig, args
         self.draw = random.Random(args.seed)
-        self.script = rig.directory / "report.lua"
-        self.script.write_text(WRK_REPORT)
+        self.script = self.wrk_script("report", WRK_REPORT)
+
+    def wrk_script(self, name, text):
+        path = self.rig.directory / f"{name}.lua"
+        path.write_text(text)
+        return path
 
     def start(self):
         rig, args = self.rig, self.args
@@ -60,37 +65,43 @@ class Bench:
 
     def one(self, arm, k, connections):
         seconds = self.args.seconds
+        if arm == "paced":
+            script = self.wrk_script(f"paced-{connections}", WRK_REPORT + WRK_THINK.format(twice=round(2000 * connections / self.args.pace)))
+            return wrk(script, self.serves["cached"].url(self.args.window, k), connections, seconds)
         if arm in self.serves:
             return wrk(self.script, self.serves[arm].url(self.args.window, k), connections, seconds)
         command = ("GET", f"list:{k}") if arm == "get" else ("ZREVRANGE", "views", "0", str(k - 1), "WITHSCORES")
         return self.redis.measure(connections, seconds, *command)
 
-    def matrix(self, connections):
+    def matrix(self, connections, arms):
         """{(k, connections, arm): a figure for every round}"""
         args, found = self.args, {}
-        cells = [(k, number, arm) for number in connections for k in args.lengths for arm in ARMS]
+        cells = [(k, number, arm) for number in connections for k in args.lengths for arm in arms]
         for number in range(args.rounds):
             self.ensure_hour(len(cells) * 1.5 * args.seconds + 10)
             for k, clients in dict.fromkeys((k, clients) for k, clients, _ in cells):
-                for arm in self.draw.sample(list(ARMS), len(ARMS)):
+                for arm in self.draw.sample(list(arms), len(arms)):
                     self.rig.check()
                     found.setdefault((k, clients, arm), []).append(self.one(arm, k, clients))
         return found
 
     def show(self, found):
         self.report.line(f"  median (smallest–largest) of {self.args.rounds} rounds of {self.args.seconds} s")
-        for (k, connections, arm), figures in sorted(found.items(), key=lambda item: (item[0][1], item[0][0], list(ARMS).index(item[0][2]))):
+        titles = ARMS | PACED
+        for (k, connections, arm), figures in sorted(found.items(), key=lambda item: (item[0][1], item[0][0], list(titles).index(item[0][2]))):
             p50, p99, rate = (median_and_range([getattr(figure, name) for figure in figures], form)
                               for name, form in (("p50", "{:.2f}"), ("p99", "{:.2f}"), ("rate", "{:,.0f}")))
-            self.report.line(f"    {connections:5} connections, k = {k:<4} {ARMS[arm]:17} {rate:>30} requests/s, p50 {p50} ms, p99 {p99} ms")
+            self.report.line(f"    {connections:5} connections, k = {k:<4} {titles[arm]:17} {rate:>30} requests/s, p50 {p50} ms, p99 {p99} ms")
 
     def hit_share(self, before):
+        """Of the answers that needed no query of their own. Who joined a query under way counts as a hit, as in nginx or Varnish."""
         hits, shared, misses = (after - first for after, first in zip(self.serves["cached"].cache_counts(), before))
         total = hits + shared + misses
         if not total:
             raise RigError("/metrics counts no request to the cache")
-        self.report.line(f"  cache of {self.args.cache}: {hits:,.0f} hits, {shared:,.0f} joined a query under way, {misses:,.0f} misses: {hits / total:.3%} hits")
-        return hits / total
+        self.report.line(f"  cache of {self.args.cache}: {hits:,.0f} from it ({hits / total:.3%}), {shared:,.0f} joined a query under way ({shared / total:.3%}), "
+                         f"{misses:,.0f} began one ({misses / total:.3%})")
+        return (hits + shared) / total
 
     def misses(self):
         """Milliseconds by window, of requests that differ in `at`, so that the cache has none of them."""
@@ -114,7 +125,7 @@ class Bench:
 
     def alone(self):
         self.report.line("\nno events meanwhile")
-        self.show(self.matrix(self.args.connections))
+        self.show(self.matrix(self.args.connections, ARMS))
 
     def beside_ingest(self):
         args, report = self.args, self.report
@@ -128,7 +139,7 @@ class Bench:
             before = self.serves["cached"].cache_counts()
             processors.begin()
             with self.counted.rate() as rate:
-                found = self.matrix(args.loaded_connections)
+                found = self.matrix(args.loaded_connections, ARMS | PACED)
             self.show(found)
             report.line(f"  used: {processors.used()}")
             hits = self.hit_share(before)
@@ -164,6 +175,7 @@ def main():
     made.add_argument("--loaded-connections", type=counts, default=str(BAR_CONNECTIONS), help="beside ingest")
     made.add_argument("--window", default="hour")
     made.add_argument("--rate", type=count, default="20k", help="events a second that are ingested in the second part")
+    made.add_argument("--pace", type=count, default="2k", help="requests a second of clients that think, in the second part")
     made.add_argument("--videos", type=count, default="100k")
     made.add_argument("--fill", type=count, default="1M", help="events before it begins")
     made.add_argument("--misses", type=int, default=200, help="requests a window that the cache cannot answer")
@@ -174,7 +186,7 @@ def main():
     args = parse(made, QUICK)
     heading = (f"topkd serve beside Redis\n"
                f"load      {args.fill:,} events of the running hour at first, Zipf 1.0 over {args.videos:,} videos; lists of '{args.window}'; seed {args.seed}\n"
-               f"clients   topkd: wrk; Redis: redis-benchmark; one thread each, no pipelining, kept connections, closed loop\n"
+               f"clients   topkd: wrk; Redis: redis-benchmark; one thread each, no pipelining, kept connections, closed loop; paced: {args.pace:,} requests/s at most\n"
                f"server    --cache {args.cache} (on), 0 (off), --pool {args.pool}")
     return run("serve", args, heading, lambda report: measure(report, args))
 

@@ -28,6 +28,10 @@ done = function(summary, latency)
         latency:percentile(50), latency:percentile(99), e.connect + e.read + e.write + e.status + e.timeout))
 end
 """
+# of milliseconds, before each request of a connection
+WRK_THINK = """
+delay = function() return math.random(0, {twice}) end
+"""
 
 
 @dataclass
