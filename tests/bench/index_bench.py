@@ -9,6 +9,7 @@ import contextlib
 import random
 import statistics
 import sys
+import time
 
 import index_phases as phases
 from benchmark import SETTINGS, add_majors, count, counts, each_major, parse, parser, run, spread
