@@ -69,6 +69,26 @@ TEST_F(ListCacheTest, ServesUntilThePeriodIsOver) {
     EXPECT_EQ(fetcher.fetched(), 2);
 }
 
+TEST_F(ListCacheTest, ServesNothingOlderThanIsWanted) {
+    ask(10);
+    answer();
+    clock.advance(101);
+    int answers = 0;
+    cache.get(
+        kHour, 10, [&](const AnswerResult&) { ++answers; }, milliseconds(101));
+    EXPECT_EQ(answers, 1);
+    cache.get(
+        kHour, 10, [&](const AnswerResult&) { ++answers; }, milliseconds(100));
+    EXPECT_EQ(answers, 1);
+    EXPECT_TRUE(*ask(10));  // to others it is fresh
+    answer();
+    EXPECT_EQ(answers, 2);
+    clock.advance(251);
+    cache.get(
+        kHour, 10, [&](const AnswerResult&) { ++answers; }, milliseconds(1000));
+    EXPECT_EQ(answers, 2);
+}
+
 TEST_F(ListCacheTest, CutsSmallFromLarge) {
     ask(100);
     answer();

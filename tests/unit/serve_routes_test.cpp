@@ -41,7 +41,8 @@ struct RoutesTest : testing::Test {
     ManualFetcher fetcher;
     std::optional<Problem> trouble;
     ListCache cache{{.period = milliseconds(250)}, fetcher, clock, nullptr};
-    StreamHub hub{{.interval = std::chrono::hours(1), .beat = milliseconds(15'000), .max_topics = 2}, cache, clock};  // looks when told to
+    StreamHub hub{
+        {.interval = milliseconds(3'600'000), .beat = milliseconds(15'000), .max_topics = 2}, cache, clock};  // looks when told to
     Readiness readiness{[this](auto done) { done(trouble); }, clock};
     Routes routes{{cache, hub, readiness, [] { return std::string("# HELP x\n"); },
                    [](const HttpRequest& request) -> std::optional<HttpResponse> {
