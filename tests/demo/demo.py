@@ -105,7 +105,7 @@ def start(rig):
     rig.start_postgres(settings={"shared_buffers": "256MB", "max_wal_size": "2GB"})
     print("starting Kafka …", flush=True)
     rig.start_kafka(TOPIC, PARTITIONS)
-    ingest = rig.topkd("ingest", "ingest")
+    ingest = rig.topkd("ingest", "ingest", "--metrics-listen", "127.0.0.1:0")
     producer = rig.topkd("produce", "produce", "--rate", f"{RATE}/s")
     connection = rig.connect()
 
@@ -114,10 +114,10 @@ def start(rig):
         return query(connection, STATE)[0][0]
 
     wait_until(counts, 60, f"no event was counted\n{ingest.tail()}")
-    return connection, producer, start_serve(rig)
+    return connection, producer, start_serve(rig), address(rig, ingest)
 
 
-def show_live(rig, connection, base, seconds):
+def show_live(rig, connection, base, ingest, seconds):
     request = f"{base}/views/top-k?window=hour&k=3"
     with urllib.request.urlopen(request, timeout=10) as answer:
         body = answer.read().decode()
@@ -125,7 +125,7 @@ def show_live(rig, connection, base, seconds):
 page        {base}/
 API         curl '{request}'
             {body}
-metrics     {base}/metrics
+metrics     {base}/metrics, {ingest}/metrics
 PostgreSQL  psql '{rig.uri()}'
 Kafka       {rig.brokers}, topic {TOPIC}: {RATE:,} events/s, keyed by video
 try         SELECT * FROM topk('hour', 10);    SELECT * FROM topk('all_time', 100);
@@ -143,8 +143,8 @@ try         SELECT * FROM topk('hour', 10);    SELECT * FROM topk('all_time', 10
         rows, over_http = get(base, window="hour", k=LENGTH)
         now = time.monotonic()
         rate = (events - events_before) / max(now - shown, 0.001)
-        screen.draw([f"topk('hour', {LENGTH})   {events:,} events counted, {rate:,.0f} events/s, {freshness:.1f} s old; over HTTP {over_http or 0:.1f} s old",
-                     "", *table(rows), ""])
+        screen.draw([f"topk('hour', {LENGTH})   {events:,} events counted, {rate:,.0f} events/s",
+                     f"how old         {freshness:.1f} s in SQL, {'?' if over_http is None else f'{over_http:.1f}'} s over HTTP", "", *table(rows), ""])
         shown, events_before = now, events
 
 
@@ -200,9 +200,9 @@ def main():
     interrupt_on_signals()
     try:
         with Rig("demo") as rig:
-            connection, producer, base = start(rig)
+            connection, producer, base, ingest = start(rig)
             try:
-                show_live(rig, connection, base, seconds)
+                show_live(rig, connection, base, ingest, seconds)
             except KeyboardInterrupt:
                 print()
             if not finish(rig, connection, producer, base):

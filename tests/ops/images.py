@@ -87,7 +87,7 @@ def base(name):
 def files_of(source):
     """What Docker would copy: the repository's files, without what was built in it (.dockerignore)."""
     listed = servers.run("git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "--", source).splitlines()
-    return [line for line in listed if (ROOT / line).is_file()]
+    return [line for line in listed if (ROOT / line).is_file() and not line.endswith(".md")]
 
 
 class Builder:

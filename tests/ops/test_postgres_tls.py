@@ -1,6 +1,10 @@
 """TLS to PostgreSQL with the real server: verify-full by password and by certificate, and each mistake told, with exit code 1 and no secret."""
+import re
+import subprocess
+
 import pytest
-from programs import topkd
+from pod import wait_until
+from programs import Running, topkd
 from topk_database import READ_PASSWORD
 
 WRONG_PASSWORD = "not-the-pass-92ce"
@@ -73,3 +77,22 @@ def test_mistakes(database, stranger, ingest, mistake):
     user, change, said = MISTAKES[mistake]
     parts = change(database, stranger)
     ingest(database.conninfo(user, **parts)).expect_error(said, *secrets(parts))
+
+
+@pytest.mark.parametrize("parts, status, said", [
+    ({"password": READ_PASSWORD}, "200", None),
+    ({"password": WRONG_PASSWORD}, "503", r'password authentication failed for user "topk_read"'),
+    ({"password": READ_PASSWORD, "host": "db.example.com"}, "503", r"does not match host name"),
+], ids=["good", "wrong password", "wrong host name"])
+def test_serve(database, tmp_path, parts, status, said):
+    """It starts all the same, says in its log what is wrong, and is not ready."""
+    socket = tmp_path / "http"
+    serve = Running("serve", "--db", database.conninfo(READ, **parts), "--listen", f"unix:{socket}")
+    wait_until(socket.exists, 30, "serve does not listen")
+    answer = subprocess.run(["curl", "-sS", "--max-time", "20", "-w", "\n%{http_code}", "--unix-socket", socket, "http://serve/readyz"],
+                            stdout=subprocess.PIPE, text=True, check=True).stdout
+    serve.process.terminate()
+    ended = serve.end()
+    assert answer.splitlines()[-1] == status and READ_PASSWORD not in answer and WRONG_PASSWORD not in answer, answer
+    ended.expect_success(*secrets({}))
+    assert not said or re.search(said, ended.text), str(ended)

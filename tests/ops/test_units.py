@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from pod import wait_until
 from programs import ROOT, TOPKD, Running, topkd
 from topk_database import READ_PASSWORD
 
@@ -88,7 +89,8 @@ def test_system_calls(database, kafka, tmp_path):
     ingest.end().expect_success()
     serve = Running("serve", "--db", database.conninfo("topk_read", password=READ_PASSWORD), "--counter", "traced", "--listen", f"unix:{tmp_path}/http",
                     wrapper=[*trace, tmp_path / "serve"])
-    get = ["curl", "-sS", "--fail", "--retry", "50", "--retry-all-errors", "--retry-delay", "0", "--unix-socket", tmp_path / "http"]
+    wait_until((tmp_path / "http").exists, 30, "serve does not listen")
+    get = ["curl", "-sS", "--max-time", "10", "--unix-socket", tmp_path / "http"]
     for path in ("/views/top-k?window=all_time", "/readyz", "/metrics", "/"):
         subprocess.run([*get, f"http://serve{path}"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     os.kill(next(child_of(serve.process.pid)), signal.SIGTERM)
