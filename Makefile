@@ -22,6 +22,7 @@ all: extension daemon
 deps:
 	@PG_CONFIG=$(PG_CONFIG) docker/deps.sh
 	@tests/kafka/kafka.sh install
+	@tests/page/axe.sh > /dev/null
 
 extension:
 	@$(PG_MAKE) all

@@ -38,6 +38,7 @@ SOAK_ENVIRONMENT = {"E2E_KILLS": "200", "E2E_DATABASE_STOPS": "10", "E2E_BROKER_
 INDEX_SOAK_ENVIRONMENT = {"TOPK_READERS": "50000", "TOPK_STANDBY_READERS": "10000", "TOPK_CRASHES": "20", "TOPK_DAMAGES": "600", "TOPK_MERGES": "50000",
                           "TOPK_SNAPSHOTS": "1000", "TOPK_ROLLED_ROWS": "5000000", "TOPK_ROLL_UP_KILLS": "20", "TOPK_SHARE_OF_VIEWS": "0.02",
                           "TOPK_SIZE": "1"}
+SERVE_SOAK_ENVIRONMENT = {"SERVE_FUZZ": "100000", "SERVE_OUTAGES": "20", "SERVE_MOMENTS": "200"}
 MODEL_SOAK_ENVIRONMENT = {"MODEL_STEPS": "3000", "MODEL_ROUNDS": "20"}
 # Each suppression has its reason in tests/unit/sanitizers/README.md
 SANITIZER_ENVIRONMENT = {
@@ -226,6 +227,18 @@ def e2e(log, mode):
     return run([PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "tests/e2e"], log, **(SOAK_ENVIRONMENT if mode == "soak" else {}))
 
 
+def serve(log, mode):
+    """The HTTP API. What stops and starts servers beside the rest."""
+    servers_move = ["tests/serve/test_standby.py", "tests/serve/test_restart.py"]
+    environment = {**(SERVE_SOAK_ENVIRONMENT if mode == "soak" else {}), **os.environ}
+    return side_by_side(log, [("rest", ["tests/serve", *(f"--ignore={path}" for path in servers_move)], environment), ("moving", servers_move, environment)])
+
+
+def page(log, mode):
+    """The live page in Chromium."""
+    return run([PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "--durations=5", "-rfEs", "tests/page"], log)
+
+
 def demo(log, mode):
     return run(["make", "demo", "SECONDS=20"], log)
 
@@ -233,7 +246,7 @@ def demo(log, mode):
 LAYERS = {"build": build, "style": style, "unit": unit, "asan": sanitized("asan"), "tsan": sanitized("tsan"), "fuzz": fuzz,
           "regress": sql(REGRESS), "pgtap": sql(PGTAP), "pg17": on_major(17, REGRESS, PGTAP), "pg18": on_major(18, REGRESS, PGTAP),
           "index": index, "assert": on_major("15-assert", REGRESS, PGTAP), "valgrind": valgrind, "model": model, "citizen": citizen,
-          "promtool": promtool, "ops": ops, "images": images, "e2e": e2e, "demo": demo}
+          "promtool": promtool, "ops": ops, "images": images, "e2e": e2e, "serve": serve, "page": page, "demo": demo}
 # Layers of `soak` only, unless named
 SOAK_ONLY = {"assert", "valgrind"}
 # Lines of the logs that name a failed test or its cause, of pytest, make installcheck, prove and Catch

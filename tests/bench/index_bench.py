@@ -5,83 +5,24 @@ topk index. The same batches go to all three, in turns. The report goes to the t
 tables, index_phases.py what is measured. Bars are for 16 and later: before, an index on a counter costs every update its HOT.
 """
 
-import argparse
 import contextlib
-import platform
 import random
-import re
-import shlex
-import shutil
 import statistics
 import sys
-import time
-from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-sys.path.insert(0, str(HERE))
-import index_phases as phases  # noqa: E402
-from index_tables import ARMS, LABELS, NEW_IDS, Tables  # noqa: E402
-from rig.rig import BUILD, interrupt_on_signals  # noqa: E402
-from servers.servers import Server, ServerError, Unavailable, prepare  # noqa: E402
+import index_phases as phases
+from benchmark import SETTINGS, add_majors, count, counts, each_major, parse, parser, run, spread
+from index_tables import ARMS, LABELS, NEW_IDS, Tables
+from servers.servers import ServerError
 
-UNITS = {"": 1, "k": 1000, "m": 1_000_000}
-# A careful operator's, but for checkpoints: there is none after the load, so that no arm pays for another's full page images.
-SETTINGS = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on", "wal_level": "replica", "wal_compression": "lz4",
-            "max_wal_size": "48GB", "checkpoint_timeout": "1d", "effective_cache_size": "12GB", "work_mem": "64MB",
-            "maintenance_work_mem": "1GB", "random_page_cost": "1.1", "autovacuum": "on"}
 SHOWN = (*SETTINGS, "shared_buffers", "data_checksums", "autovacuum_naptime", "autovacuum_vacuum_scale_factor", "jit")
 QUICK = {"rows": "200k", "scale": "100k,200k", "batches": 12, "rounds": 3, "queries": 200, "hold": 12.0}
-
-
-def count(text):
-    match = re.fullmatch(r"(\d+)([km]?)", text.strip().lower())
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text}: a number of rows like 2000000, 200k or 2M")
-    return int(match[1]) * UNITS[match[2]]
 
 
 def rows_text(rows):
     if rows == 0:
         return "an empty hour"
     return f"{rows // 1_000_000} M rows" if rows % 1_000_000 == 0 else f"{rows // 1000} k rows"
-
-
-class Report:
-    """Lines to the terminal and to the file, as they come."""
-
-    def __init__(self, path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path, self.file, self.bars = path, open(path, "w"), []
-
-    def line(self, text=""):
-        print(text, flush=True)
-        self.file.write(text + "\n")
-        self.file.flush()
-
-    def bar(self, where, what, value, bound, form):
-        self.bars.append((value <= bound, f"{where}: {what} {form.format(value)}, bar {form.format(bound)}"))
-
-    def close(self):
-        for met, text in self.bars:
-            self.line(f"{'met   ' if met else 'MISSED'} {text}")
-        self.line(f"report: {self.path}")
-        self.file.close()
-
-
-def machine():
-    model = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
-    cores = sum(line.startswith("processor") for line in open("/proc/cpuinfo"))
-    memory = int(next(line.split()[1] for line in open("/proc/meminfo") if line.startswith("MemTotal"))) / (1 << 20)
-    load = open("/proc/loadavg").read().split()[0]
-    return f"{model}, {cores} cores, {memory:.0f} GiB, {platform.system()} {platform.release()}; load {load} at the start"
-
-
-def spread(values, form="{:.1f}"):
-    """median (smallest, quartiles, largest)"""
-    quartiles = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
-    around = " ".join(form.format(value) for value in (min(values), quartiles[0], quartiles[2], max(values)))
-    return f"{form.format(quartiles[1])} ({around})"
 
 
 def mebibytes(size):
@@ -215,87 +156,49 @@ def measure_empty(report, server, arms, args):
         tables.drop(connection)
 
 
-def measure_major(report, major, args):
-    prepare(major)
-    directory = args.directory / f"index-{major}"
-    shutil.rmtree(directory, ignore_errors=True)
-    try:
-        with Server(major, directory, settings={**SETTINGS, "shared_buffers": args.shared_buffers}) as server:
-            with contextlib.closing(server.connect()) as connection:
-                connection.cursor().execute("CREATE DATABASE bench")
-            with contextlib.closing(server.connect("bench")) as connection, connection.cursor() as cursor:
-                cursor.execute("CREATE EXTENSION topk; CREATE EXTENSION pg_prewarm")
-                cursor.execute("SELECT current_setting('server_version'), (SELECT extversion FROM pg_extension WHERE extname = 'topk'),"
-                               " pg_size_bytes(current_setting('shared_buffers')), EXISTS (SELECT FROM pg_am WHERE amname = 'topk')")
-                version, extension, args.shared_bytes, has_index = cursor.fetchone()
-                cursor.execute("SELECT name || '=' || current_setting(name) FROM pg_settings WHERE name = ANY (%s) ORDER BY 1",
-                               (list(SHOWN),))
-                report.line(f"\nPostgreSQL {version}, topk {extension}\nsettings  {', '.join(row[0] for row in cursor)}")
-            arms = [arm for arm in args.arms if has_index or arm != "topk"]
-            if not has_index:
-                report.line("(c) is missing: this build of the extension has no access method topk")
-            if args.rows:
-                measure_empty(report, server, arms, args)
-            for rows in sorted({*args.rows, *args.scale}):
-                measure(report, server, arms, rows, args)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+def measure_server(report, server, args):
+    with contextlib.closing(server.connect()) as connection:
+        connection.cursor().execute("CREATE DATABASE bench")
+    with contextlib.closing(server.connect("bench")) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE EXTENSION topk; CREATE EXTENSION pg_prewarm")
+        cursor.execute("SELECT current_setting('server_version'), (SELECT extversion FROM pg_extension WHERE extname = 'topk'),"
+                       " pg_size_bytes(current_setting('shared_buffers')), EXISTS (SELECT FROM pg_am WHERE amname = 'topk')")
+        version, extension, args.shared_bytes, has_index = cursor.fetchone()
+        cursor.execute("SELECT name || '=' || current_setting(name) FROM pg_settings WHERE name = ANY (%s) ORDER BY 1", (list(SHOWN),))
+        report.line(f"\nPostgreSQL {version}, topk {extension}\nsettings  {', '.join(row[0] for row in cursor)}")
+    arms = [arm for arm in args.arms if has_index or arm != "topk"]
+    if not has_index:
+        report.line("(c) is missing: this build of the extension has no access method topk")
+    if args.rows:
+        measure_empty(report, server, arms, args)
+    for rows in sorted({*args.rows, *args.scale}):
+        measure(report, server, arms, rows, args)
 
 
-def parse(arguments):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", default="2M,10M", help="sizes at which everything is measured")
-    parser.add_argument("--scale", default="1M,10M", help="sizes at which size and reading time are compared")
-    parser.add_argument("--majors", default="15,17,18")
-    parser.add_argument("--batches", type=int, default=40, help="measured upserts an arm")
-    parser.add_argument("--warm-up", type=int, default=8, help="batches before them")
-    parser.add_argument("--keys", type=int, default=20_000, help="distinct ids a batch")
-    parser.add_argument("--rounds", type=int, default=5, help="of reads")
-    parser.add_argument("--queries", type=int, default=500, help="a round, arm and length")
-    parser.add_argument("--hold", type=float, default=60, help="seconds that a snapshot is held; 300 for the full time")
-    parser.add_argument("--hold-with-xid", action="store_true", help="its transaction has written")
-    parser.add_argument("--arms", default=",".join(ARMS), help="plain is always one of them")
-    parser.add_argument("--shared-buffers", default="4GB")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--directory", type=Path, default=BUILD / "bench", help="where the servers' data go, and the report")
-    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works: " + str(QUICK))
-    args = parser.parse_args(arguments)
-    if args.quick:
-        parser.set_defaults(**QUICK)
-        args = parser.parse_args(arguments)
-    try:
-        args.rows, args.scale = ([count(part) for part in text.split(",") if part] for text in (args.rows, args.scale))
-        args.majors = [int(part) for part in args.majors.split(",")]
-    except (ValueError, argparse.ArgumentTypeError) as error:
-        parser.error(str(error))
+def arguments():
+    made = parser(__doc__)
+    made.add_argument("--rows", type=counts, default="2M,10M", help="sizes at which everything is measured")
+    made.add_argument("--scale", type=counts, default="1M,10M", help="sizes at which size and reading time are compared")
+    made.add_argument("--batches", type=int, default=40, help="measured upserts an arm")
+    made.add_argument("--warm-up", type=int, default=8, help="batches before them")
+    made.add_argument("--keys", type=count, default="20k", help="distinct ids a batch")
+    made.add_argument("--rounds", type=int, default=5, help="of reads")
+    made.add_argument("--queries", type=int, default=500, help="a round, arm and length")
+    made.add_argument("--hold", type=float, default=60, help="seconds that a snapshot is held; 300 for the full time")
+    made.add_argument("--hold-with-xid", action="store_true", help="its transaction has written")
+    made.add_argument("--arms", default=",".join(ARMS), help="plain is always one of them")
+    add_majors(made, shared_buffers="4GB")
+    args = parse(made, QUICK)
     args.arms = [arm for arm in ARMS if arm == "plain" or arm in args.arms.split(",")]
     return args
 
 
 def main():
-    args = parse(sys.argv[1:])
-    interrupt_on_signals()
-    report = Report(args.directory / "index.txt")
-    try:
-        report.line(f"topk index: (a) primary key only, (b) and a btree, (c) and a topk index, on (window_start, views DESC, video_id)\n"
-                    f"machine   {machine()}\n"
-                    f"load      batches of {args.keys:,} ids, Zipf 1.0; {args.warm_up} to warm up, {args.batches} measured; "
-                    f"reads {args.rounds} rounds of {args.queries}; seed {args.seed}\n"
-                    f"command   tests/bench/run.sh index {shlex.join(sys.argv[1:])}".rstrip())
-        for major in args.majors:
-            try:
-                measure_major(report, major, args)
-            except Unavailable as error:
-                report.line(f"\nPostgreSQL {major}: NOT MEASURED: {error}")
-        report.line()
-    except KeyboardInterrupt:
-        return 130
-    except ServerError as error:
-        report.line(f"FAILED: {error}")
-        return 1
-    finally:
-        report.close()
-    return 0
+    args = arguments()
+    heading = (f"topk index: (a) primary key only, (b) and a btree, (c) and a topk index, on (window_start, views DESC, video_id)\n"
+               f"load      batches of {args.keys:,} ids, Zipf 1.0; {args.warm_up} to warm up, {args.batches} measured; "
+               f"reads {args.rounds} rounds of {args.queries}; seed {args.seed}")
+    return run("index", args, heading, lambda report: each_major("index", report, args, lambda server: measure_server(report, server, args)))
 
 
 if __name__ == "__main__":

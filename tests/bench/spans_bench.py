@@ -5,25 +5,18 @@ follow Zipf with a log-normal factor by video and window, and are written straig
 compared with the plain sum (GROUP BY … ORDER BY … LIMIT k) of the same rows in one snapshot; a difference fails the run. The report goes to
 the terminal and to a file.
 """
-import argparse
 import contextlib
 import math
-import shlex
-import shutil
 import statistics
 import sys
 import threading
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-sys.path.insert(0, str(HERE))
-from index_bench import SETTINGS, Report, count, machine, spread  # noqa: E402
-from rig.rig import BUILD, interrupt_on_signals  # noqa: E402
-from servers.servers import Server, ServerError, Unavailable, prepare  # noqa: E402
+from benchmark import add_majors, count, counts, each_major, parse, parser, run
+from rig.rig import ROOT
+from servers.servers import ServerError
 
 LENGTHS = (10, 100, 1000)
 SPANS = ("hour", "day", "month", "all_time", "24 hours", "7 days")
@@ -34,6 +27,7 @@ BARS = {("hour", 100): 0.5, ("hour", 1000): 5,
         **{(span, length, False): bar for span in TRAILING for length, bar in ((100, 60), (1000, 500))},
         **{(span, length, True): bar for span in TRAILING for length, bar in ((100, 5), (1000, 30))}}
 HOUR = timedelta(hours=1)
+QUICK = {"videos": "20k,50k", "shape_videos": "20k", "roll_up": "50k", "roll_up_day": "60k", "flush_rows": "1k", "alone": 2.0, "rounds": 2, "queries": 20, "shared_buffers": "1GB"}
 
 
 @dataclass
@@ -170,6 +164,10 @@ def repeated(cursor, query, values, times, expected):
     return took
 
 
+def queries(counter, args):
+    return args.queries if counter.shape == "zipf" else max(1, args.queries // 10)
+
+
 def measure_span(report, cursor, counter, span, length, month, args, prepared=None):
     """prepared: of trailing spans, whether their sealed part is; what was measured in ms at p50."""
     name = counter.name
@@ -179,10 +177,11 @@ def measure_span(report, cursor, counter, span, length, month, args, prepared=No
     else:
         query, values = plain(counter, span, month)
     summed, expected = [], None
-    for _ in range(args.queries if span == "hour" else args.rounds):
+    for _ in range(queries(counter, args) if span == "hour" else args.rounds):
         ms, expected = timed(cursor, query, values + [length])
         summed.append(ms)
-    merged = repeated(cursor, "SELECT video_id, views FROM topk(%s, %s, %s, %s)", (span, length, counter.now, name), args.queries, expected)
+    merged = repeated(cursor, "SELECT video_id, views FROM topk(%s, %s, %s, %s)", (span, length, counter.now, name),
+                      queries(counter, args), expected)
     cursor.execute("SELECT rows_read, lookups, ended, (SELECT count(*) - 1 FROM topk.explain(%s, %s, %s, %s)) FROM topk.explain(%s, %s, %s, %s) WHERE list = 'all'",
                    (span, length, counter.now, name) * 2)
     rows, lookups, ended, lists = cursor.fetchone()
@@ -221,71 +220,130 @@ def measure(report, connection, counter, month, args):
     return found
 
 
-class Readers(threading.Thread):
-    """Reads a day's list without a pause until told to end."""
+class Load(threading.Thread):
+    """Calls step(cursor, number) on its connection, every so many seconds or without a pause, until the block ends; took: ms each."""
 
-    def __init__(self, connection, counter):
+    def __init__(self, connection, step, every=0.0):
         super().__init__(daemon=True)
-        self.connection, self.counter, self.took, self.ended = connection, counter, [], threading.Event()
+        self.connection, self.step, self.every, self.took, self.ended, self.error = connection, step, every, [], threading.Event(), None
 
     def run(self):
-        with self.connection.cursor() as cursor:
-            while not self.ended.is_set():
-                self.took.append(timed(cursor, "SELECT * FROM topk('day', 100, %s, %s)", (self.counter.now, self.counter.name))[0])
+        try:
+            with self.connection.cursor() as cursor:
+                number, due = 0, time.perf_counter()
+                while not self.ended.wait(max(0.0, due - time.perf_counter())):
+                    began = time.perf_counter()
+                    self.step(cursor, number)
+                    self.took.append((time.perf_counter() - began) * 1000)
+                    number, due = number + 1, max(due + self.every, began)
+        except Exception as error:  # told by whoever waits for the thread
+            self.error = error
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.join()
+        if self.error:
+            raise ServerError(f"beside the roll-up: {self.error}")
+
+    def __str__(self):
+        return f"p50 {statistics.median(self.took):.2f}, p99 {p99(self.took):.2f} ms"
+
+
+class Beside:
+    """What is felt beside a roll-up: flushes of --flush-rows views of tomorrow, Zipf-distributed, twice a second, and the day's list without a pause."""
+
+    def __init__(self, flusher, reader, counter, args):
+        self.flusher, self.reader, self.counter, self.rows, self.offset = flusher, reader, counter, args.flush_rows, 10
+        cursor = flusher.cursor()
+        cursor.execute("SELECT epoch FROM topk.claim(%s, 'events', 'cluster', 'group', 'flusher', 1, '{0}', '{0}', '{100}')", (counter.name,))
+        self.epoch, = cursor.fetchone()
+        cursor.execute(f"CREATE TABLE {counter.name}_flushes AS SELECT n, t.deltas(t.hour(%s, VARIADIC array_agg(t.entry(id, v) ORDER BY id COLLATE \"C\"))) AS deltas"
+                       f" FROM (SELECT n, {ID.format(rank='r')} AS id, count(*) AS v FROM (SELECT n, floor(exp(random() * ln(%s)))::bigint AS r"
+                       " FROM generate_series(0, 19) n, generate_series(1, %s)) d GROUP BY n, r) e GROUP BY n", (counter.today + 24 * HOUR, counter.videos, args.flush_rows))
+        cursor.execute(f"SELECT n, deltas FROM {counter.name}_flushes ORDER BY n")
+        self.deltas = [bytes(deltas) for _, deltas in cursor.fetchall()]
+        cursor.execute(f"DROP TABLE {counter.name}_flushes")
+
+    def flush(self, cursor, number):
+        cursor.execute("SELECT topk.flush(%s, 'events', %s, NULL, NULL, ARRAY[t.advance(0, %s, %s, %s)])",
+                       (self.counter.name, self.deltas[number % len(self.deltas)], self.epoch, self.offset, self.offset + self.rows))
+        self.offset += self.rows
+
+    def read(self, cursor, _):
+        cursor.execute("SELECT * FROM topk('day', 100, %s, %s)", (self.counter.now, self.counter.name))
+        cursor.fetchall()
+
+    def beside(self, work):
+        """What work() returns, and in words what flushes and reads took meanwhile."""
+        with Load(self.flusher, self.flush, 0.5) as flushes, Load(self.reader, self.read) as reads:
+            result = work()
+        return result, f"flushes {flushes}, topk('day', 100) {reads}"
+
+
+def roll_up(cursor, counter, through):
+    """Seals up to a time and rolls up: (seconds, bytes of WAL)."""
+    cursor.execute("UPDATE topk.counter_data SET sealed_through = %s WHERE name = %s", (through, counter.name))
+    cursor.execute("CHECKPOINT")
+    cursor.execute("SELECT pg_current_wal_insert_lsn()")
+    before, = cursor.fetchone()
+    began = time.perf_counter()
+    cursor.execute("CALL topk.roll_up(%s)", (counter.name,))
+    seconds = time.perf_counter() - began
+    cursor.execute("SELECT pg_current_wal_insert_lsn() - %s::pg_lsn", (before,))
+    return seconds, float(cursor.fetchone()[0])
 
 
 def measure_roll_up(report, server, connection, counter, args):
-    """The running hour is filled up, sealed, and rolled up, while somebody reads the day's list."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT to_regproc('topk.roll_up') IS NOT NULL")
-        if not cursor.fetchone()[0]:
-            report.line("    roll-up: not in this version")
-            return
-        name = counter.name
-        cursor.execute(f"INSERT INTO {name}_hour SELECT %s, id, 1 FROM (SELECT 'roll' || md5(n::text) AS id FROM generate_series(1, %s) n) i ORDER BY id COLLATE \"C\"", (counter.now, args.roll_up))
-        cursor.execute(f"VACUUM ANALYZE {name}_hour")
-        cursor.execute("UPDATE topk.counter_data SET sealed_through = %s WHERE name = %s", (counter.now + HOUR, name))
+    """The running hour is filled up, sealed and rolled up to its day; then the day, to its month and all time. Flushes and reads go on."""
+    name = counter.name
+    with connection.cursor() as cursor, contextlib.closing(server.connect()) as flusher, contextlib.closing(server.connect()) as reader:
+        beside = Beside(flusher, reader, counter, args)
+        _, alone = beside.beside(lambda: time.sleep(args.alone))
+        report.line(f"    beside no roll-up for {args.alone:.0f} s, flushes of {args.flush_rows:,} views twice a second: {alone}")
+
+        def measured(what, rows, through):
+            (seconds, wal), felt = beside.beside(lambda: roll_up(cursor, counter, through))
+            report.line(f"    roll-up of {what} of {rows:,} rows: {seconds:.1f} s, {rows / seconds:,.0f} rows/s, WAL with the flushes' {wal / 1e6:,.0f} MB, "
+                        f"{wal / rows:.0f} bytes a row; meanwhile {felt}")
+
+        # First the videos that are known, then new ones
+        cursor.execute(f"INSERT INTO {name}_hour SELECT %s, video_id, 1 FROM {name}_all_time_rollup LIMIT %s ON CONFLICT DO NOTHING", (counter.now, args.roll_up))
         cursor.execute(f"SELECT count(*) FROM {name}_hour WHERE window_start = %s", (counter.now,))
-        rows, = cursor.fetchone()
-        cursor.execute("CHECKPOINT")
-        cursor.execute("SELECT pg_current_wal_insert_lsn()")
-        before, = cursor.fetchone()
-        with contextlib.closing(server.connect()) as other:
-            readers = Readers(other, counter)
-            readers.start()
-            began = time.perf_counter()
-            cursor.execute("CALL topk.roll_up(%s)", (name,))
-            seconds = time.perf_counter() - began
-            readers.ended.set()
-            readers.join()
-        cursor.execute("SELECT pg_current_wal_insert_lsn() - %s::pg_lsn", (before,))
-        wal = float(cursor.fetchone()[0])
-        report.line(f"    roll-up of an hour of {rows:,} rows: {seconds:.1f} s, {rows / seconds:,.0f} rows/s, WAL {wal / 1e6:,.0f} MB, {wal / rows:.0f} bytes a row; "
-                    f"meanwhile topk('day', 100) p50 {statistics.median(readers.took):.2f}, p99 {p99(readers.took):.2f} ms")
+        missing = max(0, args.roll_up - cursor.fetchone()[0])
+        cursor.execute(f"INSERT INTO {name}_hour SELECT %s, id, 1 FROM (SELECT 'roll' || md5(n::text) AS id FROM generate_series(1, %s) n) i ORDER BY id COLLATE \"C\"",
+                       (counter.now, missing))
+        cursor.execute(f"VACUUM ANALYZE {name}_hour")
+        cursor.execute(f"SELECT count(*) FROM {name}_hour WHERE window_start = %s", (counter.now,))
+        measured("an hour", cursor.fetchone()[0], counter.now + HOUR)
+        cursor.execute(f"INSERT INTO {name}_day_rollup SELECT %s, video_id, 1 FROM {name}_all_time_rollup ON CONFLICT DO NOTHING", (counter.today,))
+        cursor.execute(f"SELECT count(*) FROM {name}_day_rollup WHERE window_start = %s", (counter.today,))
+        missing = max(0, args.roll_up_day - cursor.fetchone()[0])
+        cursor.execute(f"INSERT INTO {name}_day_rollup SELECT %s, id, 1 FROM (SELECT 'day' || md5(n::text) AS id FROM generate_series(1, %s) n) i ORDER BY id COLLATE \"C\"",
+                       (counter.today, missing))
+        cursor.execute(f"VACUUM ANALYZE {name}_day_rollup")
+        cursor.execute(f"SELECT count(*) FROM {name}_day_rollup WHERE window_start = %s", (counter.today,))
+        measured("a day, to month and all time,", cursor.fetchone()[0], counter.today + 24 * HOUR)
 
 
-def measure_major(report, major, args):
-    prepare(major)
-    directory = args.directory / f"spans-{major}"
-    shutil.rmtree(directory, ignore_errors=True)
-    try:
-        with Server(major, directory, settings={**SETTINGS, "shared_buffers": args.shared_buffers}) as server, \
-                contextlib.closing(server.connect()) as connection:
-            with connection.cursor() as cursor:
-                cursor.execute("SHOW server_version")
-                report.line(f"\nPostgreSQL {cursor.fetchone()[0]}")
-                cursor.execute("CREATE EXTENSION topk; CREATE EXTENSION pg_prewarm")
-                cursor.execute((HERE.parents[1] / "sql/init.sql").read_text())
-                cursor.execute("SELECT setseed(%s)", (args.seed / 1000,))
-            by_size = {}
-            shapes = [("zipf", videos) for videos in args.videos] + [(shape, min(args.shape_videos, min(args.videos))) for shape in ("opposite", "flat")]
-            for number, (shape, videos) in enumerate(shapes):
-                found = measure_counter(report, server, connection, number, shape, videos, args)
-                if shape == "zipf":
-                    by_size[videos] = found
-            compare_sizes(report, by_size)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+def measure_server(report, server, args):
+    with contextlib.closing(server.connect()) as connection:
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW server_version")
+            report.line(f"\nPostgreSQL {cursor.fetchone()[0]}")
+            cursor.execute("CREATE EXTENSION topk; CREATE EXTENSION pg_prewarm")
+            cursor.execute((ROOT / "sql/init.sql").read_text())
+            cursor.execute("SELECT setseed(%s)", (args.seed / 1000,))
+        by_size = {}
+        shapes = [("zipf", videos) for videos in args.videos] + [(shape, min(args.shape_videos, min(args.videos))) for shape in ("opposite", "flat")]
+        for number, (shape, videos) in enumerate(shapes):
+            found = measure_counter(report, server, connection, number, shape, videos, args)
+            if shape == "zipf":
+                by_size[videos] = found
+        compare_sizes(report, by_size)
 
 
 def measure_counter(report, server, connection, number, shape, videos, args):
@@ -299,7 +357,7 @@ def measure_counter(report, server, connection, number, shape, videos, args):
         cursor.execute("SELECT pg_size_pretty(sum(pg_total_relation_size(oid))) FROM pg_class WHERE relname LIKE %s AND relkind = 'r'", (counter.name + "%",))
         size, = cursor.fetchone()
     report.line(f"  {shape}, {videos:,} videos, {counter.views:,.0f} views a day, {counter.rows:,} rows, {size}, loaded in {time.monotonic() - began:.0f} s; "
-                f"{args.queries} lists, {args.rounds} sums")
+                f"{queries(counter, args)} lists, {args.rounds} sums")
     found = measure(report, connection, counter, month, args)
     if shape == "zipf":
         measure_roll_up(report, server, connection, counter, args)
@@ -320,43 +378,22 @@ def compare_sizes(report, by_size):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--videos", type=lambda text: [count(part) for part in text.split(",")], default="1M,10M", help="one counter each")
-    parser.add_argument("--shape-videos", type=count, default=count("1M"), help="of the counters whose windows are opposite or flat")
-    parser.add_argument("--views", type=float, default=1.0, help="views a day by video, on average")
-    parser.add_argument("--drift", type=float, default=0.5, help="deviation of the logarithm of the factor by video and window")
-    parser.add_argument("--roll-up", type=count, default=count("5M"), help="rows added to the hour that is rolled up")
-    parser.add_argument("--majors", default="15,17,18")
-    parser.add_argument("--rounds", type=int, default=3, help="plain sums of a span")
-    parser.add_argument("--queries", type=int, default=200, help="lists of a span")
-    parser.add_argument("--shared-buffers", default="8GB")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--directory", type=Path, default=BUILD / "bench", help="where the servers' data go, and the report")
-    parser.add_argument("--quick", action="store_true", help="20k and 50k videos, 20 lists")
-    args = parser.parse_args()
-    if args.quick:
-        parser.set_defaults(videos="20k,50k", shape_videos=count("20k"), roll_up=count("50k"), rounds=2, queries=20, shared_buffers="1GB")
-        args = parser.parse_args()
-    interrupt_on_signals()
-    report = Report(args.directory / "spans.txt")
-    try:
-        report.line(f"spans: topk(span, k) beside GROUP BY\nmachine   {machine()}\n"
-                    f"load      {', '.join(f'{videos:,}' for videos in args.videos)} videos, Zipf 1.0, {args.views} views a day by video, drift {args.drift}; seed {args.seed}\n"
-                    f"command   tests/bench/run.sh spans {shlex.join(sys.argv[1:])}".rstrip())
-        for major in (int(part) for part in args.majors.split(",")):
-            try:
-                measure_major(report, major, args)
-            except Unavailable as error:
-                report.line(f"\nPostgreSQL {major}: NOT MEASURED: {error}")
-        report.line()
-    except KeyboardInterrupt:
-        return 130
-    except ServerError as error:
-        report.line(f"FAILED: {error}")
-        return 1
-    finally:
-        report.close()
-    return 0
+    made = parser(__doc__)
+    made.add_argument("--videos", type=counts, default="1M,10M", help="one counter each")
+    made.add_argument("--shape-videos", type=count, default="1M", help="of the counters whose windows are opposite or flat")
+    made.add_argument("--views", type=float, default=1.0, help="views a day by video, on average")
+    made.add_argument("--drift", type=float, default=0.5, help="deviation of the logarithm of the factor by video and window")
+    made.add_argument("--roll-up", type=count, default="5M", help="rows added to the hour that is rolled up")
+    made.add_argument("--roll-up-day", type=count, default="10M", help="rows of the day that is rolled up")
+    made.add_argument("--flush-rows", type=count, default="10k", help="views of a flush beside the roll-up")
+    made.add_argument("--alone", type=float, default=20, help="seconds of flushes and reads without a roll-up")
+    made.add_argument("--rounds", type=int, default=3, help="plain sums of a span")
+    made.add_argument("--queries", type=int, default=200, help="lists of a span; of opposite and flat windows a tenth")
+    add_majors(made, shared_buffers="8GB")
+    args = parse(made, QUICK)
+    heading = (f"spans: topk(span, k) beside GROUP BY\n"
+               f"load      {', '.join(f'{videos:,}' for videos in args.videos)} videos, Zipf 1.0, {args.views} views a day by video, drift {args.drift}; seed {args.seed}")
+    return run("spans", args, heading, lambda report: each_major("spans", report, args, lambda server: measure_server(report, server, args)))
 
 
 if __name__ == "__main__":

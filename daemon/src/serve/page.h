@@ -7,7 +7,7 @@
 
 namespace topkd {
 
-/// "/" and "/assets/…": the file, or 304 if the client has it. None: there is no such file.
+/// "/" and "/assets/…": the file, or 304 if the client has it. None: there is no such file. Any thread.
 std::optional<HttpResponse> page_response(const HttpRequest& request);
 
 }  // namespace topkd
