@@ -14,8 +14,8 @@
 namespace topkd {
 
 struct HttpServerConfig {
-    std::vector<std::string> listen;  ///< host:port, [::1]:port, unix:/path; port 0 is any free one
-    unsigned threads = 2;             ///< for each address
+    std::vector<std::string> listen{};  ///< host:port, [::1]:port, unix:/path; port 0 is any free one
+    unsigned threads = 2;               ///< for each address
     unsigned max_connections = 20'000;
     std::chrono::milliseconds request_timeout{10'000};  ///< for a request's line and headers, from its first byte to its last
     std::chrono::milliseconds idle_timeout{60'000};     ///< without a byte from or to the client, between requests or amid an answer

@@ -71,7 +71,8 @@ bool names_etag(std::string_view if_none_match, std::string_view etag) {
     if (rest == "*") {
         return true;
     }
-    while (!rest.empty()) {
+    const auto skip_separators = [&rest] { rest.remove_prefix(std::min(rest.find_first_not_of(" \t,"), rest.size())); };
+    for (skip_separators(); !rest.empty(); skip_separators()) {
         if (rest.starts_with("W/")) {
             rest.remove_prefix(2);
         }
@@ -84,7 +85,6 @@ bool names_etag(std::string_view if_none_match, std::string_view etag) {
             return true;
         }
         rest.remove_prefix(end + 1);
-        rest.remove_prefix(std::min(rest.find_first_not_of(" \t,"), rest.size()));
     }
     return false;
 }

@@ -22,7 +22,7 @@ std::size_t ListCache::bytes() const {
     return bytes_;
 }
 
-void ListCache::get(const ListKey& key, int k, AnswerCallback done) {
+void ListCache::get(const ListKey& key, int k, AnswerCallback done, std::chrono::milliseconds oldest) {
     const Instant now = clock_.monotonic();
     if (config_.period.count() == 0) {
         if (observer_ != nullptr) {
@@ -37,7 +37,7 @@ void ListCache::get(const ListKey& key, int k, AnswerCallback done) {
         const std::lock_guard lock(mutex_);
         Entry& entry = touch(key);
         entry.longest_k = std::max(entry.longest_k, k);
-        if (entry.answer && is_fresh(entry.answer->list().taken, now) && entry.answer->list().has(k)) {
+        if (entry.answer && now - entry.answer->list().taken <= std::min(oldest, config_.period) && entry.answer->list().has(k)) {
             found = entry.answer;
         } else if (entry.fetch && k <= entry.fetch->k) {
             entry.fetch->waiters.push_back({k, now, std::move(done)});

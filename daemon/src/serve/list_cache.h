@@ -55,8 +55,8 @@ class ListCache {
     ListCache(Config config, ListFetcher& fetcher, const Clock& clock, CacheObserver* observer)
         : config_(config), fetcher_(fetcher), clock_(clock), observer_(observer) {}
 
-    /// Calls back with an answer that has the first k.
-    void get(const ListKey& key, int k, AnswerCallback done);
+    /// Calls back with an answer that has the first k. What is kept is served up to `oldest`, if that is less than the period.
+    void get(const ListKey& key, int k, AnswerCallback done, std::chrono::milliseconds oldest = std::chrono::milliseconds::max());
 
     std::size_t entries() const;
     std::size_t bytes() const;

@@ -105,8 +105,10 @@ void StreamHub::tick() {
             }
         }
     }
+    // With the cache's period alone, every other look would find the answer of the one before.
     for (const TopicKey& topic : due) {
-        cache_.get(topic.first, topic.second, [this, topic](const AnswerResult& result) { publish(topic, result); });
+        cache_.get(
+            topic.first, topic.second, [this, topic](const AnswerResult& result) { publish(topic, result); }, config_.interval / 2);
     }
 }
 
