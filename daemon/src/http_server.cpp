@@ -32,7 +32,6 @@ using Phase = ConnectionWatch::Phase;
 
 constexpr std::size_t kOtherFiles = 256;  // listening sockets, epoll, the database, logs
 constexpr int kStreamBuffer = 64 * 1024;  // what the kernel keeps for a client that does not read
-constexpr unsigned kStrict = 1;           // the library's level that refuses what proxies could read otherwise
 constexpr const char* kProblem = "application/problem+json";
 
 /// A request from its first line to the end of its answer; the library keeps the pointer.
@@ -115,6 +114,35 @@ std::uint64_t announced_body(MHD_Connection* connection) {
     return size;
 }
 
+/// What a proxy in front could read otherwise than we: whose request it is, or where it ends. Of a missing Host the library would tell
+/// with its header sent twice (0.9.75).
+bool is_ambiguous(MHD_Connection* connection, const char* version) {
+    struct Seen {
+        unsigned hosts = 0;
+        unsigned lengths = 0;
+        unsigned codings = 0;
+        bool is_plain = true;
+    } seen;
+    MHD_get_connection_values(
+        connection, MHD_HEADER_KIND,
+        [](void* to, MHD_ValueKind, const char* name, const char* value) {
+            auto& found = *static_cast<Seen*>(to);
+            if (::strcasecmp(name, "Host") == 0) {
+                ++found.hosts;
+            } else if (::strcasecmp(name, "Content-Length") == 0) {
+                ++found.lengths;
+                found.is_plain = found.is_plain && value != nullptr && std::strspn(value, "0123456789") == std::strlen(value);
+            } else if (::strcasecmp(name, "Transfer-Encoding") == 0) {
+                ++found.codings;
+                found.is_plain = found.is_plain && value != nullptr && ::strcasecmp(value, "chunked") == 0;
+            }
+            return MHD_YES;
+        },
+        &seen);
+    const bool is_1_0 = std::strcmp(version, "HTTP/1.0") == 0;
+    return seen.hosts > 1 || (seen.hosts == 0 && !is_1_0) || seen.lengths + seen.codings > 1 || !seen.is_plain;
+}
+
 }  // namespace
 
 class HttpServer::Impl {
@@ -139,7 +167,7 @@ class HttpServer::Impl {
                                  const char* body, std::size_t* body_size, void** context);
     static void on_completed(void* self, MHD_Connection* connection, void** context, MHD_RequestTerminationCode code);
 
-    MHD_Result begin(MHD_Connection* connection, Request& request);
+    MHD_Result begin(MHD_Connection* connection, Request& request, const char* version);
     void handle(MHD_Connection* connection, Request& request, const char* url, const char* method, const char* version);
     MHD_Result continue_answer(MHD_Connection* connection, Request& request);
     MHD_Result queue(MHD_Connection* connection, Request& request, HttpResponse response, const std::shared_ptr<ServerStream>& stream);
@@ -199,7 +227,7 @@ MHD_Daemon* HttpServer::Impl::start_daemon(int socket) {
                             MHD_OPTION_CONNECTION_TIMEOUT, idle,                //
                             MHD_OPTION_CONNECTION_MEMORY_LIMIT,
                             config_.max_header_bytes + config_.max_header_bytes / 4,    // and what it makes of them
-                            MHD_OPTION_STRICT_FOR_CLIENT, static_cast<int>(kStrict),    //
+                            MHD_OPTION_STRICT_FOR_CLIENT, 0,                            // more would refuse with garbage: see is_ambiguous
                             MHD_OPTION_UNESCAPE_CALLBACK, &leave_encoded, nullptr,      //
                             MHD_OPTION_URI_LOG_CALLBACK, &Impl::on_request_line, this,  //
                             MHD_OPTION_NOTIFY_CONNECTION, &Impl::on_connection, this,   //
@@ -296,7 +324,7 @@ MHD_Result HttpServer::Impl::on_request(void* self, MHD_Connection* connection, 
     auto& request = *static_cast<Request*>(*context);
     if (!request.has_headers) {
         request.has_headers = true;
-        if (const MHD_Result refused = server.begin(connection, request); request.status != 0 || refused == MHD_NO) {
+        if (const MHD_Result refused = server.begin(connection, request, version); request.status != 0 || refused == MHD_NO) {
             return refused;
         }
         // Who sends anything but GET and HEAD is told before the body; an answer to these two now would cost the connection.
@@ -316,7 +344,12 @@ MHD_Result HttpServer::Impl::on_request(void* self, MHD_Connection* connection, 
 }
 
 /// Limits that are known with the headers.
-MHD_Result HttpServer::Impl::begin(MHD_Connection* connection, Request& request) {
+MHD_Result HttpServer::Impl::begin(MHD_Connection* connection, Request& request, const char* version) {
+    if (is_ambiguous(connection, version)) {
+        HttpResponse refused = problem(400, "Bad Request");
+        refused.headers.emplace_back("Connection", "close");
+        return queue(connection, request, std::move(refused), nullptr);
+    }
     if (MHD_get_connection_info(connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)->header_size > config_.max_header_bytes) {
         return queue(connection, request, problem(431, "Request Header Fields Too Large"), nullptr);
     }

@@ -4,6 +4,8 @@ import re
 import shutil
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "servers"), str(HERE.parent / "e2e"), str(HERE.parent / "citizen")]
 
 import servers  # noqa: E402
+import web  # noqa: E402
 from database import Database  # noqa: E402
 from harness import settings  # noqa: E402
 from serving import Serve, conninfo, make_reader  # noqa: E402
@@ -140,6 +143,16 @@ def serve(run_directory, world):
     yield one
     assert one.alive(), one.log_text()[-3000:]
     assert one.terminate() == 0
+
+
+@pytest.fixture(scope="session")
+def quiet_stream(serve):
+    """Of a list that never changes, from early on."""
+    with web.Stream(serve.address, limit=None, window="hour", counter="empty_views") as stream:
+        stream.next_list()
+        stream.begun = time.monotonic()
+        threading.Thread(target=stream.event, daemon=True).start()
+        yield stream
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ import contextlib
 import json
 import socket
 import time
+from itertools import pairwise
 
 import pytest
 import web
@@ -170,3 +171,9 @@ def test_every_list_of_a_stream_was_true(database, start_serve):
         while seen[-1] != 1100:
             seen.append(views_of(stream.next_list()[1])[0][1])
     assert seen == sorted(seen) and len(seen) == len(set(seen))
+
+
+def test_a_quiet_stream_shows_signs_of_life(quiet_stream):
+    wait_until(lambda: quiet_stream.comments, 20, "a comment")
+    times = [quiet_stream.begun, *quiet_stream.comments, time.monotonic()]
+    assert all(later - earlier < 16 for earlier, later in pairwise(times)), times

@@ -192,6 +192,9 @@ def exchange(address, data, method="GET"):
                 answer = read_answer(one, method)
             except TimeoutError:
                 return answers
+            except http.client.HTTPException:  # the library's refusal of a bad length comes with its header twice, and the end
+                assert answers and answers[-1].status in (400, 413) and answers[-1].headers["connection"] == "close", answers
+                return answers
             if answer is None:
                 return answers
             answers.append(answer)
@@ -206,7 +209,7 @@ class Stream:
         self.socket.sendall(f"GET {target(**parameters).replace(TOP, TOP + '/stream', 1)} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
         self.response = http.client.HTTPResponse(self.socket)
         self.response.begin()
-        self.retry, self.comments = None, 0
+        self.retry, self.comments = None, []  # when they came
 
     def __enter__(self):
         return self
@@ -224,7 +227,7 @@ class Stream:
         while line := self.response.readline():
             line = line.decode().rstrip("\n")
             if line.startswith(":"):
-                self.comments += 1
+                self.comments.append(time.monotonic())
             elif not line:
                 if data:
                     return name, identifier, "\n".join(data)
