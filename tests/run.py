@@ -248,7 +248,7 @@ LAYERS = {"build": build, "style": style, "unit": unit, "asan": sanitized("asan"
           "index": index, "assert": on_major("15-assert", REGRESS, PGTAP), "valgrind": valgrind, "model": model, "citizen": citizen,
           "promtool": promtool, "ops": ops, "images": images, "e2e": e2e, "serve": serve, "page": page, "demo": demo}
 # Layers of `soak` only, unless named
-SOAK_ONLY = {"assert", "valgrind"}
+SOAK_ONLY = {"assert", "valgrind", "images"}
 # Lines of the logs that name a failed test or its cause, of pytest, make installcheck, prove and Catch
 FAILURE = re.compile(r"(FAILED|ERROR) |E   |not ok |test .* FAILED|.*: FAILED:$|.*\berror: ")
 # Layers that are one check, without a runner that counts

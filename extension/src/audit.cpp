@@ -28,7 +28,8 @@ namespace {
 
 // A row of the history is followed by the row it was reset to. Going forward the books stay open where they ended, and what
 // lies between is lost; going back they begin at the new offset. Their order is that of the epochs, which every reset raises; a clock
-// may have been set back between two of them.
+// may have been set back between two of them. A retired partition (reset_to is NULL) is followed by none, or goes on where it was when it
+// comes back; one that was never read begins anywhere.
 Statement offsets_statement = {
     "WITH kept AS ("
     "  SELECT topic, partition, epoch, start_offset, next_offset, counted, late, dead, skipped, lost, reset_to, reset_at"
@@ -37,6 +38,8 @@ Statement offsets_statement = {
     "  FROM topk.kafka_progress_data WHERE counter = $1),"
     " book AS (SELECT *, format('partition %s of topic \"%s\"', partition, topic) AS name, row_number() OVER w AS place,"
     "  coalesce(start_offset::text, 'none') AS began, coalesce(next_offset::text, 'none') AS ended,"
+    "  CASE WHEN reset_to IS NULL THEN 'retirement' ELSE 'reset' END || ' at ' || reset_at AS closed,"
+    "  reset_to IS NOT NULL OR next_offset IS NOT NULL AND lead(epoch) OVER w IS NOT NULL AS reopened,"
     "  lag(greatest(reset_to::numeric - next_offset, 0), 1, 0) OVER w AS given_up, lead(start_offset) OVER w AS reopened_at"
     "  FROM kept WINDOW w AS (PARTITION BY topic, partition ORDER BY epoch)),"
     " total AS (SELECT topic, partition, sum(dead) AS dead FROM kept GROUP BY topic, partition),"
@@ -47,15 +50,16 @@ Statement offsets_statement = {
     " booked AS (SELECT topic, sum(late_records) AS records FROM topk.hour_book_data WHERE counter = $1 GROUP BY topic),"
     " subject AS ("
     "  SELECT 'offsets' AS check_name, row_number() OVER (ORDER BY topic, partition, place) AS place,"
-    "   name || coalesce(' until its reset at ' || reset_at, '') AS subject,"
+    "   name || coalesce(' until its ' || closed, '') AS subject,"
     "   coalesce(next_offset::numeric - start_offset, 0) AS expected, counted::numeric + late + dead + skipped + lost AS found,"
     "   format('offsets from %s to %s; counted %s, late %s, dead %s, skipped %s, lost %s',"
     "    began, ended, counted, late, dead, skipped, lost) AS detail FROM book"
-    "  UNION ALL SELECT 'resets', row_number() OVER (ORDER BY topic, partition, place), name || ' from its reset at ' || reset_at,"
-    "   least(next_offset, reset_to), reopened_at, format('the books ended at %s; it was reset to %s', ended, reset_to)"
-    "  FROM book WHERE reset_at IS NOT NULL"
+    "  UNION ALL SELECT 'resets', row_number() OVER (ORDER BY topic, partition, place), name || ' from its ' || closed,"
+    "   least(next_offset, reset_to), reopened_at, format('the books ended at %s; it %s', ended,"
+    "    coalesce('was reset to ' || reset_to, 'was to go on there'))"
+    "  FROM book WHERE reset_at IS NOT NULL AND reopened"
     "  UNION ALL SELECT 'lost offsets', row_number() OVER (ORDER BY topic, partition, place),"
-    "   name || coalesce(' until its reset at ' || reset_at, ''), given_up, lost, 'given up by the reset before, and lost in the books'"
+    "   name || coalesce(' until its ' || closed, ''), given_up, lost, 'given up by the reset before, and lost in the books'"
     "  FROM book"
     "  UNION ALL SELECT 'dead letters', row_number() OVER (ORDER BY topic, partition),"
     "   format('partition %s of topic \"%s\"', partition, topic), coalesce(t.dead, 0), coalesce(l.dead, 0),"
@@ -296,6 +300,11 @@ TOPK_SQL_FUNCTION(topk_audit) {
 
 // As the SQL of 1.1 calls it: the library of 1.0, which knows no roll-ups, has no such name.
 TOPK_SQL_FUNCTION(topk_audit_1_1) {
+    return topk_audit(fcinfo);
+}
+
+// As the SQL of 1.2 calls it: older libraries know no retired partitions.
+TOPK_SQL_FUNCTION(topk_audit_1_2) {
     return topk_audit(fcinfo);
 }
 

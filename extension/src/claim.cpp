@@ -32,7 +32,8 @@ struct ClaimArguments {
 };
 
 Statement count_statement = {
-    "SELECT count(*), count(*) FILTER (WHERE partition < $3) FROM topk.kafka_progress_data WHERE counter = $1 AND topic = $2"};
+    "SELECT count(*) > 0 OR EXISTS (SELECT FROM topk.progress_history_data h WHERE h.counter = $1 AND h.topic = $2),"
+    "  count(*) FILTER (WHERE partition < $3) FROM topk.kafka_progress_data WHERE counter = $1 AND topic = $2"};
 
 // Only the missing ones: the conflict with a row that a flush in flight has written would wait for that flush, without end if its client
 // stopped.
@@ -56,6 +57,9 @@ Statement claim_statement = {
 
 Statement resume_statement = {
     "UPDATE topk.kafka_progress_data SET owner_pid = $4, owner_backend_start = $5 WHERE counter = $1 AND topic = $2 AND partition = $3"};
+
+Statement retired_statement = {
+    "SELECT FROM topk.progress_history_data WHERE counter = $1 AND topic = $2 AND partition = $3 AND reset_to IS NULL"};
 
 Statement answer_statement = {
     "SELECT s.partition, s.status, k.epoch, k.next_offset, k.last_offset, k.last_timestamp_ms, k.last_crc, k.watermark, c.sealed_through,"
@@ -138,7 +142,7 @@ const char* other_group(const ClaimArguments& claim) {
 
 bool has_all_rows(const ClaimArguments& claim, bool* topic_known) {
     run(count_statement, {text_value(claim.counter), text_value(claim.topic), int4_value(claim.partition_count)}, Snapshot::kFresh);
-    *topic_known = DatumGetInt64(cell(0, 1).value) > 0;
+    *topic_known = DatumGetBool(cell(0, 1).value);
     return DatumGetInt64(cell(0, 2).value) == claim.partition_count;
 }
 
@@ -160,13 +164,12 @@ void settle_rows(const Counter& counter, const ClaimArguments& claim) {
     bool topic_known;
     if (has_all_rows(claim, &topic_known) && other_group(claim) == nullptr) return;
     lock_progress_creation(counter);
-    // It may have been dropped, even made again, until the lock came.
-    if (find_counter(claim.counter, Snapshot::kFresh).hour_table != counter.hour_table)
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("counter \"%s\" was dropped", claim.counter)));
     const char* recorded = other_group(claim);
     if (recorded != nullptr && (!claim.take_over || claim.resume)) refuse_group(claim, recorded);
     if (recorded != nullptr) take_counter_over(claim);
     if (has_all_rows(claim, &topic_known)) return;
+    // Retired ones that Kafka has after all go on where they were.
+    restore_retired_rows({claim.counter, claim.topic, 0}, claim.partition_count - 1, claim.group_id);
     // The whole log of a partition that appeared later is ours; of those there from the start, what the first claim finds.
     const Argument first = {INT8OID, Int64GetDatum(0), !topic_known};
     run(create_statement,
@@ -194,9 +197,23 @@ const char* judge(const ClaimArguments& claim, const Asked& asked) {
     return "ok";
 }
 
+/// The partition was there when the rows were settled. To put it back means to wait for others while rows are locked: the next claim does.
+[[noreturn]] void refuse_vanished(const ClaimArguments& claim, std::int32_t partition) {
+    if (run(retired_statement, {text_value(claim.counter), text_value(claim.topic), int4_value(partition)}, Snapshot::kFresh) > 0)
+        ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+                        errmsg("partition %d of topic \"%s\" of counter \"%s\" was retired while it was claimed", partition, claim.topic,
+                               claim.counter),
+                        errhint("Claim it again, and it goes on where it was.")));
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+                    errmsg("counter \"%s\" has no partition %d of topic \"%s\"", claim.counter, partition, claim.topic),
+                    errhint("topk.kafka_progress lists them.")));
+    pg_unreachable();
+}
+
 void claim_partition(const ClaimArguments& claim, Asked* asked) {
     // A resume ends its own former session only: a member that was fenced meanwhile must not disturb the new owner.
-    lock_progress_row({claim.counter, claim.topic, asked->partition}, claim.resume ? claim.member : "");
+    if (!find_and_lock_progress_row({claim.counter, claim.topic, asked->partition}, claim.resume ? claim.member : ""))
+        refuse_vanished(claim, asked->partition);
     asked->status = judge(claim, *asked);
     SPI_freetuptable(SPI_tuptable);
     if (strcmp(asked->status, "ok") != 0) return;
@@ -258,6 +275,11 @@ TOPK_SQL_FUNCTION(topk_claim) {
         });
     });
     return 0;
+}
+
+// As the SQL of 1.2 calls it: older libraries, which know no retired partitions and would read them anew, have no such name.
+TOPK_SQL_FUNCTION(topk_claim_1_2) {
+    return topk_claim(fcinfo);
 }
 
 }  // namespace topk

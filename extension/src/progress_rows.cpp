@@ -1,4 +1,4 @@
-// Polling for row locks, and terminating a stopped owner.
+// Polling for row locks, terminating a stopped owner, and putting retired partitions back.
 #include "progress_rows.h"
 
 #include "counter_lock.h"
@@ -26,6 +26,19 @@ Statement terminate_statement = {
     "pg_locks l"
     "  WHERE l.locktype = 'transactionid' AND l.granted AND l.pid = p.owner_pid AND l.transactionid = p.xmax)"};
 
+// The books of the new life begin where those of the last one ended: no record of the log is read twice, and none is left out. Fingerprint
+// and cluster stay, so that a topic made again is told; the epoch fences who had the partition.
+Statement restore_statement = {
+    "INSERT INTO topk.kafka_progress_data (counter, topic, partition, cluster_id, group_id, epoch, start_offset, next_offset, last_offset,"
+    "  last_timestamp_ms, last_crc, watermark, flushed_at, visible_after, clock_advanced_at)"
+    " SELECT h.counter, h.topic, h.partition, h.cluster_id, coalesce($5, h.group_id), h.epoch + 1, h.next_offset, h.next_offset, "
+    "h.last_offset,"
+    "  h.last_timestamp_ms, h.last_crc, h.watermark, h.flushed_at, h.visible_after, h.clock_advanced_at"
+    " FROM (SELECT DISTINCT ON (partition) * FROM topk.progress_history_data"
+    "  WHERE counter = $1 AND topic = $2 AND partition BETWEEN $3 AND $4 ORDER BY partition, epoch DESC) h"
+    " WHERE h.reset_to IS NULL AND NOT EXISTS (SELECT FROM topk.kafka_progress_data k"
+    "  WHERE k.counter = $1 AND k.topic = $2 AND k.partition = h.partition)"};
+
 void terminate_owner(const ProgressKey& key, const char* only_member) {
     // Within a transaction the activity of other sessions is read once and kept: it must be of now.
     pgstat_clear_snapshot();
@@ -51,17 +64,14 @@ std::int64_t monotonic_ms() {
 
 }  // namespace
 
-void lock_progress_row(const ProgressKey& key, const char* only_member) {
+bool find_and_lock_progress_row(const ProgressKey& key, const char* only_member) {
     const std::initializer_list<Argument> arguments = {text_value(key.counter), text_value(key.topic), int4_value(key.partition)};
     const std::int64_t began = monotonic_ms();
     bool terminated = false;
     for (;;) {
-        if (run(lock_row_statement, arguments, Snapshot::kFresh) > 0) return;
+        if (run(lock_row_statement, arguments, Snapshot::kFresh) > 0) return true;
         SPI_freetuptable(SPI_tuptable);
-        if (run(exists_statement, arguments, Snapshot::kFresh) == 0)
-            ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-                            errmsg("counter \"%s\" has no partition %d of topic \"%s\"", key.counter, key.partition, key.topic),
-                            errhint("topk.kafka_progress lists them.")));
+        if (run(exists_statement, arguments, Snapshot::kFresh) == 0) return false;
         SPI_freetuptable(SPI_tuptable);
         const std::int64_t waited = monotonic_ms() - began;
         if (waited >= kGiveUpMs)
@@ -77,16 +87,36 @@ void lock_progress_row(const ProgressKey& key, const char* only_member) {
     }
 }
 
+void lock_progress_row(const ProgressKey& key, const char* only_member) {
+    if (find_and_lock_progress_row(key, only_member)) return;
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+                    errmsg("counter \"%s\" has no partition %d of topic \"%s\"", key.counter, key.partition, key.topic),
+                    errhint("topk.kafka_progress lists them.")));
+}
+
+bool has_progress_row(const ProgressKey& key) {
+    return run(exists_statement, {text_value(key.counter), text_value(key.topic), int4_value(key.partition)}, Snapshot::kFresh) > 0;
+}
+
 void lock_progress_creation(const Counter& counter) {
     const std::int64_t began = monotonic_ms();
     while (!try_lock_counter(counter.hour_table, LockPurpose::kProgress, ExclusiveLock)) {
         if (monotonic_ms() - began >= kGiveUpMs)
             ereport(ERROR,
-                    (errcode(ERRCODE_LOCK_NOT_AVAILABLE), errmsg("could not create the progress rows of counter \"%s\"", counter.name),
-                     errdetail("Another claim has been creating progress rows for twelve seconds."),
+                    (errcode(ERRCODE_LOCK_NOT_AVAILABLE), errmsg("could not make or retire partitions of counter \"%s\"", counter.name),
+                     errdetail("Another transaction has been making or retiring some for twelve seconds."),
                      errhint("Look for it in pg_locks, and try again.")));
         pause_between_polls();
     }
+    // It may have been dropped, even made again, until the lock came.
+    if (find_counter(counter.name, Snapshot::kFresh).hour_table != counter.hour_table)
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("counter \"%s\" was dropped", counter.name)));
+}
+
+void restore_retired_rows(const ProgressKey& first, std::int32_t last, const char* group_id) {
+    const Argument group = group_id == nullptr ? Argument{TEXTOID, 0, true} : text_value(group_id);
+    run(restore_statement, {text_value(first.counter), text_value(first.topic), int4_value(first.partition), int4_value(last), group},
+        Snapshot::kFresh);
 }
 
 }  // namespace topk

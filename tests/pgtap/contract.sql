@@ -42,6 +42,7 @@ INSERT INTO contract VALUES
     ('topk.hours', 'counter text, since timestamp with time zone, until timestamp with time zone', 'TABLE(hour_start timestamp with time zone, hour_end timestamp with time zone, day_start timestamp with time zone, month_start timestamp with time zone)', 's', false),
     ('topk.delta_rows', 'deltas bytea', 'TABLE(window_start timestamp with time zone, video_id text, views bigint)', 'i', true),
     ('topk.reset_progress', 'counter text, topic text, partition integer, next_offset bigint, reason text', 'void', 'v', false),
+    ('topk.retire_partition', 'counter text, topic text, partition integer, reason text', 'void', 'v', false),
     ('topk.correct', 'counter text, hour timestamp with time zone, video_id text, delta bigint, reason text', 'bigint', 'v', false),
     ('topk.audit', $$counter text DEFAULT 'video_views'::text$$, 'TABLE(check_name text, subject text, expected numeric, found numeric, ok boolean, detail text)', 's', false),
     ('topk.grant_access', $$role text, privilege text, counter text DEFAULT 'video_views'::text$$, 'void', 'v', false),
@@ -141,7 +142,7 @@ INSERT INTO attempt (what, statement) VALUES
     ('list', $$SELECT * FROM topk.top('hour', 10, NULL, 'pgtap')$$), ('status', $$SELECT * FROM topk.status('pgtap')$$),
     ('hours', $$SELECT * FROM topk.hours('pgtap', now(), now())$$), ('claim', $$SELECT * FROM topk.claim('pgtap', 't', 'c', 'g', 'm', 1, '{0}', '{0}', '{1}')$$),
     ('flush', $$SELECT topk.flush('pgtap', 't', '\x01', NULL, NULL, ARRAY[ROW(0, 1, 0, 1, 0, 0, 0, NULL, 1, 0, 0, 0)::topk.flush_progress])$$),
-    ('reset', $$SELECT topk.reset_progress('pgtap', 't', 0, 0, 'x')$$), ('grant', $$SELECT topk.grant_access('pgtap_topk_none', 'read', 'pgtap')$$),
+    ('reset', $$SELECT topk.reset_progress('pgtap', 't', 0, 0, 'x')$$), ('retire', $$SELECT topk.retire_partition('pgtap', 't', 0, 'x')$$), ('grant', $$SELECT topk.grant_access('pgtap_topk_none', 'read', 'pgtap')$$),
     ('audit', $$SELECT * FROM topk.audit('pgtap')$$), ('correct', $$SELECT topk.correct('pgtap', '2020-01-01 00:00Z', 'a', 1, 'x')$$),
     ('retain', $$SELECT topk.set_retention('pgtap', late => '40 days')$$), ('expire', $$SELECT topk.expire_step('pgtap')$$), ('refresh', $$SELECT topk.refresh_step('pgtap')$$),
     ('seal', $$CALL topk.seal('pgtap')$$), ('roll up', $$CALL topk.roll_up('pgtap')$$), ('hold', $$SELECT topk.hold_seal('pgtap')$$), ('resume', $$SELECT topk.resume_seal('pgtap')$$),
@@ -156,7 +157,7 @@ SELECT CASE WHEN what IN ('hours', 'claim', 'flush') THEN lives_ok(statement, ''
 SELECT is((SELECT count(*) FROM topk.kafka_progress), 0::bigint, '''ingest'' sees no offsets of others');
 RESET ROLE;
 SET LOCAL ROLE pgtap_topk_admin;
-SELECT CASE WHEN what IN ('status', 'hours', 'reset', 'grant', 'audit', 'correct', 'retain', 'expire', 'refresh', 'seal', 'roll up', 'hold', 'resume', 'prepare', 'prepared spans', 'revise') THEN lives_ok(statement, '''admin'' may ' || what) ELSE throws_ok(statement, '42501', NULL, '''admin'' may not ' || what) END FROM attempt ORDER BY number;
+SELECT CASE WHEN what IN ('status', 'hours', 'reset', 'retire', 'grant', 'audit', 'correct', 'retain', 'expire', 'refresh', 'seal', 'roll up', 'hold', 'resume', 'prepare', 'prepared spans', 'revise') THEN lives_ok(statement, '''admin'' may ' || what) ELSE throws_ok(statement, '42501', NULL, '''admin'' may not ' || what) END FROM attempt ORDER BY number;
 SELECT topk.revoke_access('pgtap_topk_none', 'read', 'pgtap');
 RESET ROLE;
 SET LOCAL ROLE pgtap_topk_none;
