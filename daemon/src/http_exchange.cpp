@@ -1,7 +1,6 @@
 #include "http_exchange.h"
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 namespace topkd {
@@ -59,7 +58,7 @@ ssize_t ServerStream::read(char* to, std::size_t room) {
     }
     if (sending_) {
         const std::size_t size = std::min(room, sending_->size() - sent_);
-        std::memcpy(to, sending_->data() + sent_, size);
+        sending_->copy(to, size, sent_);
         sent_ += size;
         if (sent_ == sending_->size()) {
             sending_ = nullptr;

@@ -106,7 +106,7 @@ MHD_Response* fixed_response(const HttpBody& body) {
 
 MHD_Response* endless_response(const std::shared_ptr<ServerStream>& stream) {
     using Held = std::shared_ptr<ServerStream>;
-    constexpr std::size_t kBlock = 16 * 1024;
+    constexpr std::size_t kBlock = 16'384;
     return MHD_create_response_from_callback(
         MHD_SIZE_UNKNOWN, kBlock,
         [](void* held, std::uint64_t, char* to, std::size_t room) { return (*static_cast<Held*>(held))->read(to, room); }, new Held(stream),
@@ -182,7 +182,8 @@ class HttpServer::Impl {
     MHD_Result begin(MHD_Connection* connection, Request& request, const char* version);
     void handle(MHD_Connection* connection, Request& request, const char* url, const char* method, const char* version);
     MHD_Result continue_answer(MHD_Connection* connection, Request& request);
-    MHD_Result queue(MHD_Connection* connection, Request& request, HttpResponse response, const std::shared_ptr<ServerStream>& stream);
+    MHD_Result queue(MHD_Connection* connection, Request& request, const HttpResponse& response,
+                     const std::shared_ptr<ServerStream>& stream);
 
     const HttpServerConfig config_;
     const HttpHandler handler_;
@@ -388,14 +389,14 @@ void HttpServer::Impl::handle(MHD_Connection* connection, Request& request, cons
 }
 
 MHD_Result HttpServer::Impl::continue_answer(MHD_Connection* connection, Request& request) {
-    auto response = request.exchange->answer_or_suspend();
+    const auto response = request.exchange->answer_or_suspend();
     if (!response) {
         return MHD_YES;
     }
-    return queue(connection, request, std::move(*response), request.exchange->stream_of_answer());
+    return queue(connection, request, *response, request.exchange->stream_of_answer());
 }
 
-MHD_Result HttpServer::Impl::queue(MHD_Connection* connection, Request& request, HttpResponse response,
+MHD_Result HttpServer::Impl::queue(MHD_Connection* connection, Request& request, const HttpResponse& response,
                                    const std::shared_ptr<ServerStream>& stream) {
     MHD_Response* made = stream ? endless_response(stream) : fixed_response(response.body);
     if (made == nullptr) {

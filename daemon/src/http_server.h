@@ -19,8 +19,8 @@ struct HttpServerConfig {
     unsigned max_connections = 20'000;
     std::chrono::milliseconds request_timeout{10'000};  ///< for a request's line and headers, from its first byte to its last
     std::chrono::milliseconds idle_timeout{60'000};     ///< without a byte from or to the client, between requests or amid an answer
-    std::size_t max_header_bytes = 16 * 1024;           ///< request line and headers together; beyond it 431 or 414
-    std::size_t max_body_bytes = 64 * 1024;             ///< read and thrown away up to here; beyond it 413
+    std::size_t max_header_bytes = 16'384;              ///< request line and headers together; beyond it 431 or 414
+    std::size_t max_body_bytes = 65'536;                ///< read and thrown away up to here; beyond it 413
 };
 
 class HttpServer {

@@ -111,8 +111,7 @@ class Service {
 
     tl::expected<std::unique_ptr<HttpServer>, std::string> listen(HttpServerConfig config) {
         return HttpServer::start(
-            std::move(config), [this](const HttpRequest& request, HttpReply reply) { routes_.handle(request, std::move(reply)); },
-            &metrics_);
+            std::move(config), [this](const HttpRequest& request, const HttpReply& reply) { routes_.handle(request, reply); }, &metrics_);
     }
 
     /// After the server: nobody asks any more.

@@ -31,15 +31,21 @@ void ListCache::get(const ListKey& key, int k, AnswerCallback done, std::chrono:
         begin(std::make_shared<Fetch>(Fetch{key, k, {Waiter{k, now, std::move(done)}}}));
         return;
     }
-    std::shared_ptr<const Answer> found;
     std::shared_ptr<Fetch> started;
     {
-        const std::lock_guard lock(mutex_);
+        std::unique_lock lock(mutex_);
         Entry& entry = touch(key);
         entry.longest_k = std::max(entry.longest_k, k);
         if (entry.answer && now - entry.answer->list().taken <= std::min(oldest, config_.period) && entry.answer->list().has(k)) {
-            found = entry.answer;
-        } else if (entry.fetch && k <= entry.fetch->k) {
+            const std::shared_ptr<const Answer> found = entry.answer;
+            lock.unlock();
+            if (observer_ != nullptr) {
+                observer_->hit();
+            }
+            done(found);
+            return;
+        }
+        if (entry.fetch && k <= entry.fetch->k) {
             entry.fetch->waiters.push_back({k, now, std::move(done)});
         } else {
             started = plan_fetch(entry, key);
@@ -48,11 +54,9 @@ void ListCache::get(const ListKey& key, int k, AnswerCallback done, std::chrono:
         let_go();
     }
     if (observer_ != nullptr) {
-        found ? observer_->hit() : started ? observer_->miss() : observer_->shared();
+        started ? observer_->miss() : observer_->shared();
     }
-    if (found) {
-        done(found);
-    } else if (started) {
+    if (started) {
         begin(started);
     }
 }

@@ -73,7 +73,7 @@ void QueryPool::fetch(ListKey key, int k, std::function<void(ListResult)> done) 
             done(std::move(result));
         }
     };
-    submit(std::move(job));
+    submit(job);
 }
 
 void QueryPool::ping(std::function<void(std::optional<Problem>)> done) {
@@ -85,7 +85,7 @@ void QueryPool::ping(std::function<void(std::optional<Problem>)> done) {
             done(std::move(problem));
         }
     };
-    submit(std::move(job));
+    submit(job);
 }
 
 /// Why a query is not even queued. Requires the mutex.
@@ -102,7 +102,7 @@ std::optional<Problem> QueryPool::refusal() const {
     return std::nullopt;
 }
 
-void QueryPool::submit(std::shared_ptr<Job> job) {
+void QueryPool::submit(const std::shared_ptr<Job>& job) {
     std::optional<Problem> refused;
     {
         const std::lock_guard lock(mutex_);

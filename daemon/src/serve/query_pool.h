@@ -68,7 +68,7 @@ class QueryPool final : public ListFetcher {
         std::thread thread;
     };
 
-    void submit(std::shared_ptr<Job> job);
+    void submit(const std::shared_ptr<Job>& job);
     void loop(Worker& worker);
     void work(Worker& worker, std::unique_lock<std::mutex>& lock);
     void reconnect(Worker& worker, std::unique_lock<std::mutex>& lock);

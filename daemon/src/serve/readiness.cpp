@@ -20,10 +20,10 @@ void Readiness::ask(Answer answer) {
         answer(known);
         return;
     }
-    check_([this, now](std::optional<Problem> problem) { finish(now, std::move(problem)); });
+    check_([this, now](const std::optional<Problem>& problem) { finish(now, problem); });
 }
 
-void Readiness::finish(Instant begun, std::optional<Problem> problem) {
+void Readiness::finish(Instant begun, const std::optional<Problem>& problem) {
     std::vector<Answer> waiting;
     {
         const std::lock_guard lock(mutex_);

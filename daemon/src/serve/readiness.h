@@ -26,7 +26,7 @@ class Readiness {
     void ask(Answer answer);
 
   private:
-    void finish(Instant begun, std::optional<Problem> problem);
+    void finish(Instant begun, const std::optional<Problem>& problem);
 
     const Check check_;
     const Clock& clock_;

@@ -30,7 +30,7 @@ Problem simple_problem(int status, std::string detail) {
 
 }  // namespace
 
-void Routes::handle(const HttpRequest& request, HttpReply reply) const {
+void Routes::handle(const HttpRequest& request, const HttpReply& reply) const {
     struct Route {
         std::string_view path;
         void (Routes::*answer)(const HttpRequest&, const HttpReply&) const;

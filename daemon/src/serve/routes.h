@@ -23,7 +23,7 @@ class Routes {
     Routes(Parts parts, std::string default_counter) : parts_(std::move(parts)), default_counter_(std::move(default_counter)) {}
 
     /// Answers every request, now or later. Any thread.
-    void handle(const HttpRequest& request, HttpReply reply) const;
+    void handle(const HttpRequest& request, const HttpReply& reply) const;
 
   private:
     void list(const HttpRequest& request, const HttpReply& reply) const;

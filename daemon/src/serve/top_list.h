@@ -23,7 +23,7 @@ struct ListKey {
     std::string window;        ///< as asked: hour, day, month, all_time or an interval
     std::optional<Millis> at;  ///< none: now
 
-    friend auto operator<=>(const ListKey&, const ListKey&) = default;
+    friend auto operator<=>(const ListKey&, const ListKey&) = default;  // NOLINT(modernize-use-nullptr): its 0 is none
 };
 
 struct TopListEntry {
