@@ -156,7 +156,8 @@ TEST(Problem, ClassifiesWhatTheDatabaseSays) {
                  {"", 503},      {"08006", 503}, {"57014", 503}, {"57P01", 503}, {"57P03", 503}, {"40001", 503}, {"53300", 503},
                  {"25006", 503}, {"42601", 500}, {"XX000", 500}, {"42883", 500}, {"22012", 500}};
     for (const auto& [sqlstate, status] : cases) {
-        const SinkError error{SinkErrorKind::kOutage, sqlstate, "SELECT secret FROM host=secret", "primary secret", "hint"};
+        const std::string primary = std::string_view(sqlstate) == "55000" ? "hour secret has expired" : "primary secret";
+        const SinkError error{SinkErrorKind::kOutage, sqlstate, "SELECT secret FROM host=secret", primary, "hint"};
         const Problem problem = problem_of(error);
         EXPECT_EQ(problem.status, status) << sqlstate;
         EXPECT_EQ(problem.sqlstate, sqlstate);
@@ -166,12 +167,57 @@ TEST(Problem, ClassifiesWhatTheDatabaseSays) {
         EXPECT_EQ(body["status"], status);
         EXPECT_EQ(body["title"], status_title(status));
         // What is passed on is what the server says about the client's own arguments.
-        EXPECT_EQ(body["detail"] == "primary secret", status == 400 || status == 403 || status == 404 || status == 410) << sqlstate;
+        EXPECT_EQ(body["detail"] == primary, status == 400 || status == 403 || status == 404 || status == 410) << sqlstate;
         EXPECT_EQ(response.body->find("host="), std::string::npos);
         EXPECT_EQ(field(response, "Content-Type"), "application/problem+json");
         EXPECT_EQ(field(response, "Cache-Control"), "no-store");
         EXPECT_EQ(field(response, "Retry-After"), status == 503 ? "1" : "(none)");
     }
+}
+
+TEST(Problem, OfTheServerIsNotTheClients) {
+    for (const auto& [sqlstate, primary] :
+         {std::pair("55000", "the hour table of counter \"secret\" was dropped"), std::pair("22003", "bigint out of range")}) {
+        const Problem problem = problem_of({SinkErrorKind::kRefused, sqlstate, primary, primary, "hint"});
+        EXPECT_EQ(problem.status, 500) << sqlstate;
+        EXPECT_EQ(problem.detail.find(primary), std::string::npos);
+    }
+}
+
+TEST(Answer, CountsWhatItsCutsTake) {
+    TopList list = list_of(1000, 1000, {});
+    for (TopListEntry& entry : list.entries) {
+        entry.video_id = std::string(200, '\x01') + entry.video_id + "\"\\\n\t";
+    }
+    const Answer answer(list, false);
+    const std::size_t counted = answer.bytes();
+    std::size_t held = 0;
+    std::vector<std::shared_ptr<const Cut>> kept;
+    for (int k = 1000; k > 980; --k) {
+        const auto cut = answer.cut(k);
+        if (cut == answer.cut(k)) {  // kept
+            held += cut->body()->capacity() + cut->gzipped()->capacity();
+            kept.push_back(cut);
+        }
+    }
+    EXPECT_GE(kept.size(), 2u);
+    EXPECT_GE(counted, held);
+    EXPECT_EQ(answer.bytes(), counted);
+}
+
+TEST(Answer, LeavesOutTimesThatRfc3339CannotWrite) {
+    TopList list = list_of(1, 1, {});
+    list.window_start = Millis{-62'135'596'800'001};  // 1 BC
+    list.window_end = Millis{253'402'300'800'000};    // the year 10000
+    const HttpFields fields = Cut(list, 1, false).fields();
+    EXPECT_TRUE(std::none_of(fields.begin(), fields.end(), [](const auto& one) { return one.first.starts_with("X-Topk-Window-"); }));
+    const json data = json::parse(stream_json(Answer(list, false), 1, "hour"));
+    EXPECT_TRUE(data["windowStart"].is_null() && data["windowEnd"].is_null());
+    list.window_start = Millis{-62'135'596'800'000};
+    list.window_end = Millis{253'402'300'799'999};
+    const json written = json::parse(stream_json(Answer(list, false), 1, "hour"));
+    EXPECT_EQ(written["windowStart"], "0001-01-01T00:00:00Z");
+    EXPECT_EQ(written["windowEnd"], "9999-12-31T23:59:59.999Z");
 }
 
 }  // namespace

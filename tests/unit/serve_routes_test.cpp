@@ -213,6 +213,20 @@ TEST_F(RoutesTest, StreamsAreOfFewTopics) {
     EXPECT_EQ(ask("/views/top-k/stream", {{"window", "day"}})->response().status, 503);
 }
 
+TEST_F(RoutesTest, StreamsAreOfFewTopicsThatBeginAtOnceToo) {
+    std::vector<std::shared_ptr<FakeExchange>> asked;
+    for (const char* window : {"hour", "day", "month", "all_time"}) {
+        asked.push_back(ask("/views/top-k/stream", {{"window", window}}));
+    }
+    for (std::size_t i = 0; i < asked.size(); ++i) {
+        answer();
+    }
+    EXPECT_EQ(hub.topics(), 2u);
+    EXPECT_EQ(std::count_if(asked.begin(), asked.end(), [](const auto& one) { return one->stream() != nullptr; }), 2);
+    EXPECT_EQ(std::count_if(asked.begin(), asked.end(), [](const auto& one) { return one->response().status == 503; }), 2);
+    EXPECT_TRUE(std::all_of(asked.begin(), asked.end(), [](const auto& one) { return one->answers() == 1; }));
+}
+
 TEST(StreamHub, LooksByItself) {
     SystemClock clock;
     class AtOnce final : public ListFetcher {

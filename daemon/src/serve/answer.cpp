@@ -17,7 +17,7 @@ constexpr std::size_t kWorthCompressing = 512;
 constexpr int kGzipLevel = 5;
 constexpr int kGzipWindow = 15 + 16;  // zlib's way to ask for gzip's format
 // Clients ask for few different k. Who asks for all of them makes each anew.
-constexpr std::size_t kCutsKept = 8;
+constexpr std::size_t kCutsKept = 4;
 
 // Not secret: every topkd serve of a counter gives the same tag to the same list.
 constexpr std::uint64_t kTagKey = 0x746f706b2d746167;
@@ -42,19 +42,26 @@ std::string tag_of(const TopList& list, int k, const std::string& body) {
     return fmt::format("{:016x}", SipHash<2, 4>(kTagKey, ~kTagKey).finish(body, body.size()));
 }
 
+/// RFC 3339 has the years 0 to 9999, and the literal that it is made of writes those before 1 as BC.
+bool has_rfc3339(const std::optional<Millis>& instant) {
+    constexpr std::int64_t kYear1 = -62'135'596'800'000;
+    constexpr std::int64_t kYear10000 = 253'402'300'800'000;
+    return instant && raw(*instant) >= kYear1 && raw(*instant) < kYear10000;
+}
+
 HttpFields fields_of(const TopList& list, bool is_of_past) {
     HttpFields fields{{"Content-Type", "application/json"},
                       {"Cache-Control", list.sealed && is_of_past ? "public, max-age=3600" : "public, max-age=0, must-revalidate"},
                       {"Vary", "Accept-Encoding"},
                       {"X-Content-Type-Options", "nosniff"},
                       {"X-Topk-Sealed", list.sealed ? "true" : "false"}};
-    if (list.watermark) {
+    if (has_rfc3339(list.watermark)) {
         fields.emplace_back("X-Topk-Watermark", rfc3339_with_milliseconds(*list.watermark));
     }
-    if (list.window_start) {
+    if (has_rfc3339(list.window_start)) {
         fields.emplace_back("X-Topk-Window-Start", rfc3339(*list.window_start));
     }
-    if (list.window_end) {
+    if (has_rfc3339(list.window_end)) {
         fields.emplace_back("X-Topk-Window-End", rfc3339(*list.window_end));
     }
     if (list.sealed) {
@@ -64,7 +71,7 @@ HttpFields fields_of(const TopList& list, bool is_of_past) {
 }
 
 std::string json_time(const std::optional<Millis>& instant, std::string (*format)(Millis)) {
-    return instant ? "\"" + format(*instant) + "\"" : "null";
+    return has_rfc3339(instant) ? "\"" + format(*instant) + "\"" : "null";
 }
 
 }  // namespace
@@ -96,6 +103,7 @@ HttpBody gzip(const std::string& text) {
     stream.avail_out = static_cast<uInt>(compressed.size());
     const int ended = deflate(&stream, Z_FINISH);
     compressed.resize(stream.total_out);
+    compressed.shrink_to_fit();
     deflateEnd(&stream);
     return ended == Z_STREAM_END ? http_body(std::move(compressed)) : nullptr;
 }
@@ -105,6 +113,7 @@ Cut::Cut(const TopList& list, int k, bool is_of_past) : fields_(fields_of(list, 
     text.reserve(64 * std::min(list.entries.size(), static_cast<std::size_t>(k)) + 2);
     append_views(text, list, k);
     tag_ = tag_of(list, k, text);
+    text.shrink_to_fit();  // the cache counts what is kept
     body_ = http_body(std::move(text));
 }
 
@@ -137,10 +146,12 @@ std::shared_ptr<const Cut> Answer::cut(int k) const {
 }
 
 std::size_t Answer::bytes() const {
-    constexpr std::size_t kEntry = 96;  // the entry itself, and some fifty bytes of JSON twice, plain and compressed
-    std::size_t bytes = sizeof(Answer) + 1024;
+    constexpr std::size_t kCutsFixed = 1024;  // headers, tags
+    constexpr std::size_t kMembers = 44;      // {"videoId":…,"views":9223372036854775807},
+    std::size_t bytes = sizeof(Answer) + kCutsKept * kCutsFixed;
     for (const TopListEntry& entry : list_.entries) {
-        bytes += kEntry + 3 * entry.video_id.size();
+        // In each cut, plain and gzipped, the buffer of which is as long
+        bytes += sizeof(entry) + entry.video_id.size() + 2 * kCutsKept * (kMembers + json_string_size(entry.video_id));
     }
     return bytes;
 }

@@ -42,7 +42,7 @@ class Answer {
     /// Requires list().has(k).
     std::shared_ptr<const Cut> cut(int k) const;
 
-    /// About what it takes in memory, with its cuts.
+    /// What it takes in memory at most, with all cuts that are kept. Never changes.
     std::size_t bytes() const;
 
   private:
@@ -58,7 +58,7 @@ HttpResponse list_response(const Answer& answer, int k, const HttpRequest& reque
 /// The data of a stream's event, in one line: the window, its bounds, watermark, and the first k.
 std::string stream_json(const Answer& answer, int k, std::string_view window);
 
-/// "2026-11-26T10:19:27.123Z", and without the milliseconds where there are none.
+/// "2026-11-26T10:19:27.123Z"; requires a year from 1 to 9999. And without the milliseconds where there are none.
 std::string rfc3339(Millis instant);
 std::string rfc3339_with_milliseconds(Millis instant);
 

@@ -31,4 +31,13 @@ void append_json_string(std::string& to, std::string_view text) {
     to += '"';
 }
 
+std::size_t json_string_size(std::string_view text) {
+    std::size_t size = 2;
+    for (const char c : text) {
+        const bool has_short = c == '"' || c == '\\' || c == '\n' || c == '\t';
+        size += has_short ? 2 : static_cast<unsigned char>(c) < 0x20 ? 6 : 1;
+    }
+    return size;
+}
+
 }  // namespace topkd

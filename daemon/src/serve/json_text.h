@@ -9,4 +9,7 @@ namespace topkd {
 /// Appends the text as a JSON string with its quotes. Requires UTF-8: bytes above 0x7F go through as they are.
 void append_json_string(std::string& to, std::string_view text);
 
+/// The bytes that it appends.
+std::size_t json_string_size(std::string_view text);
+
 }  // namespace topkd

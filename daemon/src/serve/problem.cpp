@@ -18,14 +18,11 @@ bool is_one_of(std::string_view code, std::initializer_list<std::string_view> co
 /// 0: not of these.
 int status_of_arguments(std::string_view code) {
     // A bad value, a time or an interval that is none or too great, text that is none of the encoding
-    if (is_one_of(code, {"22023", "22007", "22008", "22015", "22003", "22021", "22P02", "22P05"})) {
+    if (is_one_of(code, {"22023", "22007", "22008", "22015", "22021", "22P02", "22P05"})) {
         return 400;
     }
     if (code == "42704") {
         return 404;  // no such counter
-    }
-    if (code == "55000") {
-        return 410;  // the rows expired
     }
     if (code == "42501") {
         return 403;
@@ -85,7 +82,9 @@ Problem database_away(std::string detail) {
 }
 
 Problem problem_of(const SinkError& error) {
-    if (const int status = status_of_arguments(error.sqlstate); status != 0) {
+    // Other 55000 are the server's trouble, such as a table that was dropped.
+    const bool is_expired = error.sqlstate == "55000" && error.primary.ends_with(" has expired");
+    if (const int status = is_expired ? 410 : status_of_arguments(error.sqlstate); status != 0) {
         return {.status = status, .detail = error.primary, .hint = error.hint, .sqlstate = error.sqlstate};
     }
     if (error.sqlstate == "57014") {

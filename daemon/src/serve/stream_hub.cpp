@@ -10,6 +10,8 @@ namespace {
 /// How long a client waits before it connects again, in milliseconds.
 constexpr std::string_view kRetry = "retry: 1000\n\n";
 
+constexpr const char* kNoRoom = "too many different lists are followed, or the server is stopping";
+
 HttpResponse stream_head(const char* route) {
     return {.status = 200,
             .headers = {{"Content-Type", "text/event-stream"},
@@ -63,12 +65,17 @@ StreamHub::Edition StreamHub::edition_of(const AnswerResult& result, const Topic
             http_body(fmt::format("event: list\nid: {}\ndata: {}\n\n", tag, stream_json(**result, topic.second, topic.first.window)))};
 }
 
+/// Requires the mutex.
+bool StreamHub::has_room(const TopicKey& topic) const {
+    return !stopping_ && (topics_.contains(topic) || topics_.size() < config_.max_topics);
+}
+
 void StreamHub::follow(const ListKey& key, int k, HttpReply reply, const char* route) {
     const TopicKey topic{key, k};
     {
         const std::lock_guard lock(mutex_);
-        if (stopping_ || (!topics_.contains(topic) && topics_.size() >= config_.max_topics)) {
-            reply.send(problem_response(database_away("too many different lists are followed"), route));
+        if (!has_room(topic)) {
+            reply.send(problem_response(database_away(kNoRoom), route));
             return;
         }
     }
@@ -80,16 +87,17 @@ void StreamHub::begin(const TopicKey& topic, const AnswerResult& result, const H
         reply.send(problem_response(result.error(), route));
         return;
     }
+    const Edition first = edition_of(result, topic);
+    const std::lock_guard lock(mutex_);
+    if (!has_room(topic)) {  // others came while the database was asked
+        reply.send(problem_response(database_away(kNoRoom), route));
+        return;
+    }
     std::shared_ptr<HttpStream> stream = reply.stream(stream_head(route));
     if (!stream) {
         return;
     }
-    const Edition first = edition_of(result, topic);
     stream->send(http_body(std::string(kRetry) + *first.event));
-    const std::lock_guard lock(mutex_);
-    if (stopping_) {
-        return;
-    }
     topics_[topic].followers.push_back({std::move(stream), first.version, clock_.monotonic()});
     changed_.notify_all();
 }

@@ -61,6 +61,7 @@ class StreamHub {
         bool is_asking = false;
     };
 
+    bool has_room(const TopicKey& topic) const;
     static Edition edition_of(const AnswerResult& result, const TopicKey& topic);
     void begin(const TopicKey& topic, const AnswerResult& result, const HttpReply& reply, const char* route);
     void publish(const TopicKey& topic, const AnswerResult& result);
