@@ -2,6 +2,7 @@
 
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -19,6 +20,18 @@ std::optional<std::uint64_t> bytes_received(int socket) {
         return std::nullopt;
     }
     return info.tcpi_bytes_received;
+}
+
+// TCP_CLOSE_WAIT of netinet/tcp.h, which cannot stand beside linux/tcp.h
+constexpr std::uint8_t kCloseWait = 8;
+
+/// The client has closed, or will send no more, and everything it sent was read.
+bool has_ended(int socket) {
+    tcp_info info = {};
+    socklen_t length = sizeof(info);
+    int unread = 0;
+    return ::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 && info.tcpi_state == kCloseWait &&
+           ::ioctl(socket, FIONREAD, &unread) == 0 && unread == 0;
 }
 
 }  // namespace
@@ -65,6 +78,9 @@ bool ConnectionWatch::is_too_slow(Entry& entry, std::chrono::steady_clock::time_
     }
     if (phase != Phase::kReading) {
         return false;
+    }
+    if (has_ended(entry.socket_)) {  // half a request, which the library waits to go on
+        return true;
     }
     // An idle connection is no slow request: that begins with a byte. (The first request of one has 0 bytes before it.)
     if (!entry.bytes_came_) {

@@ -1,4 +1,5 @@
-// Cuts off clients that are too slow: the library's own time-out is one of silence, which a byte now and then puts off for ever. Knows
+// Cuts off clients that are too slow: the library's own time-out is one of silence, which a byte now and then puts off for ever. And those
+// that closed amid a request, which the library may not notice. Knows
 // sockets and the clock only. A sweep looks at all of them; for that it asks the kernel how many bytes a TCP socket has received.
 #pragma once
 

@@ -361,6 +361,20 @@ TEST_F(HttpServerTest, CutsOffWhoDripsARequest) {
     EXPECT_NE(idle.until("now"), "");
 }
 
+TEST_F(HttpServerTest, LetsGoOfWhoClosedAmidARequest) {
+    start({.request_timeout = 60s});  // a sweep every second
+    for (int i = 0; i < 20; ++i) {
+        Client(address).send("GET /now HTTP/1.1\r\nHost: test\r\nX: " + std::string(8'000, 'x'));
+    }
+    Client other(address);
+    other.send(request("/now"));
+    EXPECT_NE(other.until("now"), "");  // the twenty were accepted before it
+    EXPECT_TRUE(holds_soon([&] { return observer.connections == 1; }));
+    const auto begun = std::chrono::steady_clock::now();
+    server->stop(30s);
+    EXPECT_LT(std::chrono::steady_clock::now() - begun, 10s);  // no request is under way
+}
+
 TEST_F(HttpServerTest, ClosesIdleConnections) {
     start({.idle_timeout = 1s});
     Client client(address);
