@@ -42,7 +42,7 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 using Phase = ConnectionWatch::Phase;
 
-constexpr std::size_t kOtherFiles = 256;  // listening sockets, epoll, the database, logs
+constexpr std::size_t kOtherFiles = 256;  // listening sockets, epoll, logs
 constexpr int kStreamBuffer = 64 * 1024;  // what the kernel keeps for a client that does not read
 constexpr const char* kProblem = "application/problem+json";
 
@@ -200,7 +200,7 @@ class HttpServer::Impl {
 };
 
 tl::expected<void, std::string> HttpServer::Impl::open() {
-    if (auto allowed = allow_open_files(config_.max_connections + kOtherFiles); !allowed) {
+    if (auto allowed = allow_open_files(config_.max_connections + config_.other_files + kOtherFiles); !allowed) {
         return allowed;
     }
     for (const std::string& text : config_.listen) {

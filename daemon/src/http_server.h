@@ -17,6 +17,7 @@ struct HttpServerConfig {
     std::vector<std::string> listen{};  ///< host:port, [::1]:port, unix:/path; port 0 is any free one
     unsigned threads = 2;               ///< for each address
     unsigned max_connections = 20'000;
+    unsigned other_files = 0;  ///< open files that the program needs beside the server, such as connections to a database
     std::chrono::milliseconds request_timeout{10'000};  ///< for a request's line and headers, from its first byte to its last
     std::chrono::milliseconds idle_timeout{60'000};     ///< without a byte from or to the client, between requests or amid an answer
     std::size_t max_header_bytes = 16'384;              ///< request line and headers together; beyond it 431 or 414

@@ -11,6 +11,7 @@
 #include <random>
 #include <thread>
 
+#include "exit_watch.h"
 #include "flush_policy.h"
 #include "http_server.h"
 #include "ingest_endpoint.h"
@@ -18,6 +19,7 @@
 #include "kafka_source.h"
 #include "maintenance.h"
 #include "options.h"
+#include "pg_connection.h"
 #include "pg_maintainer.h"
 #include "pg_sink.h"
 #include "pipeline.h"
@@ -147,18 +149,6 @@ tl::expected<std::map<Partition, Offset>, KafkaStartError> ends_now(KafkaSource&
     });
 }
 
-/// librdkafka's close may hang; then the process ends without it, and the broker notices by the session timeout.
-void exit_if_leaving_hangs(std::shared_ptr<std::atomic<bool>> left, int exit_code) {
-    std::thread([left = std::move(left), exit_code] {
-        std::this_thread::sleep_for(kLeaveGroup + milliseconds(1000));
-        if (!*left) {
-            spdlog::warn("leaving the group hangs; exiting without it");
-            spdlog::default_logger()->flush();
-            ::_exit(exit_code);
-        }
-    }).detach();
-}
-
 /// True if everything read was flushed.
 bool drain(Pipeline& pipeline, IngestEndpoint& endpoint) {
     const auto deadline = std::chrono::steady_clock::now() + kFinalFlush;
@@ -248,7 +238,7 @@ int ingest(const IngestOptions& options) {
     }
     spdlog::info("topic {} with {} partitions, group {}, member {}", options.topic, shape->partitions, kafka.group, member);
 
-    const auto left = std::make_shared<std::atomic<bool>>(false);
+    std::optional<ExitWatch> watch;
     int exit_code = 0;
     {
         PgMaintainer maintainer(options.db, options.counter);
@@ -259,13 +249,14 @@ int ingest(const IngestOptions& options) {
         SinkWorker worker(sink, SinkWorker::Mode::kThread);
         Pipeline pipeline(**source, worker, clock, std::move(config));
         exit_code = run_until_stopped(pipeline, maintenance ? &*maintenance : nullptr, endpoint);
-        exit_if_leaving_hangs(left, exit_code);  // covers the worker's end too: a connect under way cannot be broken
+        // librdkafka's close may hang; then the broker notices by the session timeout. Covers the worker's end too: a connect under
+        // way cannot be broken.
+        watch.emplace(kLeaveGroup + milliseconds(1000), exit_code, "leaving hangs; exiting without it");
     }
     if (!(*source)->leave(kLeaveGroup)) {
         spdlog::warn("the group could not be left in time; the broker notices by the session timeout");
     }
     source->reset();
-    *left = true;
     return exit_code;
 }
 
@@ -303,7 +294,9 @@ void validate(const IngestOptions& options) {
 void register_ingest(CLI::App& app, int& exit_code) {
     CLI::App* command = app.add_subcommand("ingest", "Consume a Kafka topic and count its views in PostgreSQL");
     const auto options = std::make_shared<IngestOptions>();
-    command->add_option("--db", options->db, "libpq connection string or URI; empty: libpq's environment")->type_name("CONNINFO");
+    command->add_option("--db", options->db, "libpq connection string or URI; empty: libpq's environment")
+        ->type_name("CONNINFO")
+        ->check(refuse_connection_string);
     command->add_option("--brokers", options->brokers, "host:port[,host:port…] of the Kafka cluster")->required()->type_name("LIST");
     command->add_option("--topic", options->topic, "The topic of view events")->capture_default_str();
     command->add_option("--group", options->group, "The consumer group [topkd.<database>.<counter>]");

@@ -45,6 +45,24 @@ SinkError refused(std::string message) {
 
 }  // namespace
 
+std::string refuse_connection_string(const std::string& text) {
+    constexpr const char* kWhy =
+        "is no connection string that libpq takes (not shown: it may hold a password); hint: name=value pairs, values with blanks in '…', "
+        "or a URI, in which user, password and database are percent-encoded";
+    const std::unique_ptr<PQconninfoOption, decltype(&PQconninfoFree)> options(PQconninfoParse(text.c_str(), nullptr), PQconninfoFree);
+    if (!options) {
+        return kWhy;
+    }
+    for (const PQconninfoOption* option = options.get(); option->keyword != nullptr; ++option) {
+        // A URI with a slash in its password parses, and the password's beginning is the port.
+        const std::string_view value = option->val == nullptr ? "" : option->val;
+        if (std::string_view(option->keyword) == "port" && value.find_first_not_of("0123456789, ") != std::string_view::npos) {
+            return kWhy;
+        }
+    }
+    return "";
+}
+
 PgConnection::~PgConnection() {
     replace(nullptr);
 }
@@ -90,12 +108,12 @@ std::string PgConnection::database() const {
 
 tl::expected<void, SinkError> PgConnection::open() {
     replace(nullptr);
-    char* text = nullptr;
-    const std::unique_ptr<PQconninfoOption, decltype(&PQconninfoFree)> options(PQconninfoParse(conninfo_.c_str(), &text), PQconninfoFree);
+    if (const std::string why = refuse_connection_string(conninfo_); !why.empty()) {
+        return tl::unexpected(refused("--db " + why));
+    }
+    const std::unique_ptr<PQconninfoOption, decltype(&PQconninfoFree)> options(PQconninfoParse(conninfo_.c_str(), nullptr), PQconninfoFree);
     if (!options) {
-        const std::string message = text == nullptr ? "out of memory" : one_line(text);
-        PQfreemem(text);
-        return tl::unexpected(refused("not a connection string: " + message));
+        return tl::unexpected(refused("out of memory"));
     }
     std::vector<const char*> keywords;
     std::vector<const char*> values;

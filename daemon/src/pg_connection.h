@@ -15,6 +15,10 @@
 
 namespace topkd {
 
+/// A check of --db for CLI11, before anything is logged: empty, or why libpq would not take it. Without any of its text, which may be a
+/// piece of a password.
+std::string refuse_connection_string(const std::string& text);
+
 class PgConnection {
   public:
     struct ResultDelete {

@@ -5,14 +5,15 @@
 #include <unistd.h>
 #include <CLI/Error.hpp>
 
-#include <atomic>
 #include <csignal>
 #include <memory>
 #include <thread>
 
+#include "exit_watch.h"
 #include "http_server.h"
 #include "metrics.h"
 #include "options.h"
+#include "pg_connection.h"
 #include "serve/list_cache.h"
 #include "serve/page.h"
 #include "serve/pg_list_reader.h"
@@ -28,6 +29,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kGrace{5000};          // for answers under way when asked to stop
 constexpr milliseconds kLeaveDatabase{2000};  // a connect that hangs does not hold up the exit
+constexpr const char* kHangs = "the database hangs; exiting without it";
 constexpr unsigned kMaxPool = 1000;
 constexpr unsigned kMaxThreads = 16;
 
@@ -85,15 +87,6 @@ class StopSignals {
     sigset_t signals_ = {};
 };
 
-void exit_if_leaving_hangs(std::shared_ptr<std::atomic<bool>> left, int exit_code) {
-    std::thread([left = std::move(left), exit_code] {
-        std::this_thread::sleep_for(kLeaveDatabase);
-        if (!*left) {
-            ::_exit(exit_code);
-        }
-    }).detach();
-}
-
 /// Everything between the socket and the database; members in the order in which they need each other.
 class Service {
   public:
@@ -139,13 +132,12 @@ int serve(const ServeOptions& options) {
     auto server = service.listen({.listen = options.listen,
                                   .threads = options.threads,
                                   .max_connections = options.max_connections,
+                                  .other_files = options.pool,
                                   .request_timeout = options.request_timeout});
-    const auto left = std::make_shared<std::atomic<bool>>(false);
     if (!server) {
         spdlog::error("{}", server.error());
-        exit_if_leaving_hangs(left, 1);
+        const ExitWatch watch(kLeaveDatabase, 1, kHangs);
         service.stop();
-        *left = true;
         return 1;
     }
     for (const std::string& address : (*server)->addresses()) {
@@ -155,10 +147,9 @@ int serve(const ServeOptions& options) {
     signals.let_kill();
     spdlog::info("stopping");
     (*server)->stop(kGrace);
-    exit_if_leaving_hangs(left, 0);
+    const ExitWatch watch(kLeaveDatabase, 0, kHangs);
     service.stop();
     server->reset();
-    *left = true;
     spdlog::info("stopped");
     return 0;
 }
@@ -189,7 +180,8 @@ void register_serve(CLI::App& app, int& exit_code) {
     CLI::App* command = app.add_subcommand("serve", "Serve the lists over HTTP, with a live page, health and metrics");
     const auto options = std::make_shared<ServeOptions>();
     command->add_option("--db", options->db, "libpq connection string or URI, of several hosts too; empty: libpq's environment")
-        ->type_name("CONNINFO");
+        ->type_name("CONNINFO")
+        ->check(refuse_connection_string);
     command->add_option("--listen", options->listen, "host:port, [::1]:port or unix:/path, repeatable; port 0: any that is free")
         ->capture_default_str()
         ->type_name("ADDRESS");

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "options.h"
+#include "pg_connection.h"
 #include "verify_log.h"
 #include "verify_recount.h"
 #include "verify_stored.h"
@@ -173,7 +174,9 @@ int run_verify(const VerifyOptions& options) {
 void register_verify(CLI::App& app, int& exit_code) {
     CLI::App* command = app.add_subcommand("verify", "Recount a topic and compare with the tables");
     const auto options = std::make_shared<VerifyOptions>();
-    command->add_option("--db", options->db, "The database, as a libpq connection string or URI")->type_name("CONNINFO");
+    command->add_option("--db", options->db, "The database, as a libpq connection string or URI")
+        ->type_name("CONNINFO")
+        ->check(refuse_connection_string);
     command->add_option("--brokers", options->brokers, "Kafka bootstrap servers")->capture_default_str();
     command->add_option("--topic", options->topic, "Topic to recount")->capture_default_str();
     command->add_option("--counter", options->counter, "Counter to compare with")->capture_default_str();

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "kafka_properties.h"
+#include "pg_connection.h"
 
 namespace topkd::test {
 namespace {
@@ -108,6 +109,18 @@ TEST_F(Precedence, MistakesAreNamed) {
     EXPECT_NE(parse({"run", "--config", "/does/not/exist"}).find("/does/not/exist"), std::string::npos);
     EXPECT_NE(parse({"run", "--flush-interval", "soon"}).find("not a duration"), std::string::npos);
     EXPECT_NE(parse({"run"}, {{"TOPKD_FLUSH_INTERVAL", "soon"}}).find("not a duration"), std::string::npos);
+}
+
+TEST(ConnectionString, IsCheckedWithoutBeingShown) {
+    for (const char* good :
+         {"", "host=db port=5432,5433 password='my hunter2'", "postgres://u:hun%2Fter2@h:5432,i:5433/x", "postgresql:///x"}) {
+        EXPECT_EQ(refuse_connection_string(good), "") << good;
+    }
+    for (const char* bad : {"host=db password=my hunter2", "postgres://u:hun/ter2@h/x", "hunter2", "postgres://[hunter2", "hunter2=x"}) {
+        const std::string why = refuse_connection_string(bad);
+        EXPECT_NE(why.find("hint:"), std::string::npos) << bad;
+        EXPECT_EQ(why.find("hun"), std::string::npos) << bad;
+    }
 }
 
 TEST(KafkaProperties, WhatTheProtocolDependsOnCannotBeSet) {
