@@ -132,6 +132,10 @@ struct HttpServerTest : testing::Test {
         if (one.path == "/now") {
             reply.send(
                 {.status = 200, .headers = {{"X-Seen", one.header("x-sent").value_or("")}}, .body = http_body("now"), .route = "now"});
+        } else if (one.path == "/busy") {
+            busy = true;
+            EXPECT_TRUE(holds_soon([&] { return !busy; }));
+            reply.send({.status = 200, .headers = {}, .body = http_body("busy"), .route = "busy"});
         } else if (one.path == "/large") {
             reply.send({.status = 200, .headers = {}, .body = http_body(std::string(32u << 20, 'x')), .route = "large"});
         } else if (one.path == "/bad") {
@@ -173,6 +177,7 @@ struct HttpServerTest : testing::Test {
         return stream;
     }
 
+    std::atomic<bool> busy = false;
     Observer observer;
     std::mutex mutex;
     std::vector<HttpReply> later;
@@ -359,6 +364,32 @@ TEST_F(HttpServerTest, CutsOffWhoDripsARequest) {
     idle.forget();
     idle.send(request("/now"));  // the idle one was none of them
     EXPECT_NE(idle.until("now"), "");
+}
+
+TEST_F(HttpServerTest, AnswersBurstsOfAnySize) {
+    // While the only thread is busy requests pile up: it finds all of them at once. The library reads 128 events at a time.
+    start({.threads = 1, .request_timeout = 60s});
+    std::vector<std::unique_ptr<Client>> clients;
+    for (int size = 124; size <= 132; ++size) {
+        while (clients.size() < static_cast<std::size_t>(size)) {
+            clients.push_back(std::make_unique<Client>(address));
+            clients.back()->send(request("/now"));
+            ASSERT_NE(clients.back()->until("now"), "");
+        }
+        Client first(address);
+        first.send(request("/busy"));
+        ASSERT_TRUE(holds_soon([&] { return busy.load(); }));
+        for (const auto& client : clients) {
+            client->forget();
+            client->send(request("/now"));
+        }
+        const auto released = std::chrono::steady_clock::now();
+        busy = false;
+        for (const auto& client : clients) {
+            ASSERT_NE(client->until("now"), "") << size;
+        }
+        EXPECT_LT(std::chrono::steady_clock::now() - released, 10s) << size;
+    }
 }
 
 TEST_F(HttpServerTest, LetsGoOfWhoClosedAmidARequest) {
