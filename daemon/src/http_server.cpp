@@ -445,9 +445,10 @@ std::vector<std::string> HttpServer::addresses() const {
     return impl_->addresses();
 }
 
-unsigned most_connections(unsigned wanted) {
+unsigned most_connections(unsigned wanted, unsigned other_files) {
     const std::size_t files = most_open_files();
-    return files > wanted + kOtherFiles ? wanted : static_cast<unsigned>(files - std::min(files - 1, kOtherFiles));
+    const std::size_t others = kOtherFiles + other_files;
+    return files > wanted + others ? wanted : static_cast<unsigned>(files - std::min(files - 1, others));
 }
 
 tl::expected<void, std::string> check_listen_address(const std::string& text) {

@@ -50,8 +50,8 @@ class HttpServer {
     std::unique_ptr<Impl> impl_;
 };
 
-/// The connections that the system's limit of open files leaves room for, at most `wanted`.
-unsigned most_connections(unsigned wanted);
+/// The connections that the system's limit of open files leaves room for beside `other_files` of the program, at most `wanted`.
+unsigned most_connections(unsigned wanted, unsigned other_files);
 
 /// What --listen says, for a check before the start: none, or why it is no address.
 tl::expected<void, std::string> check_listen_address(const std::string& text);

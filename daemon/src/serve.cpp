@@ -188,16 +188,20 @@ void register_serve(CLI::App& app, int& exit_code) {
     command->add_option("--counter", options->counter, "The counter of requests that name none")->capture_default_str();
     command->add_option("--pool", options->pool, "Connections to the database")->capture_default_str();
     command->add_option("--threads", options->threads, "Threads for each address")->capture_default_str();
-    options->max_connections = most_connections(options->max_connections);
-    command
-        ->add_option("--max-connections", options->max_connections, "Clients at once; what the limit of open files allows, if that is less")
-        ->capture_default_str();
+    CLI::Option* const max_connections = command
+                                             ->add_option("--max-connections", options->max_connections,
+                                                          "Clients at once; by default fewer if the limit of open files allows fewer")
+                                             ->capture_default_str();
     add_duration(*command, "--cache", options->cache, "How long an answer may be served again; 0: every request asks the database");
     add_duration(*command, "--request-timeout", options->request_timeout, "How long a request's headers may take to arrive");
     add_duration(*command, "--query-timeout", options->query_timeout, "How long a query may take");
     add_duration(*command, "--stream-interval", options->stream_interval, "Time between two looks at a list that is followed");
-    command->callback([command, options, &exit_code] {
+    command->callback([command, options, max_connections, &exit_code] {
         validate(*options);
+        if (max_connections->empty()) {
+            options->max_connections = most_connections(options->max_connections, options->pool);
+            max_connections->capture_default_str();
+        }
         spdlog::info("topkd " TOPKD_VERSION ": {}", effective_configuration(*command));
         exit_code = serve(*options);
     });

@@ -18,12 +18,12 @@ ESTABLISHED = ("01", "08")  # the latter: the client has closed its side
 
 
 class Serve(topkd.Process):
-    """Listens on a free port unless `listen` says otherwise; started when it says where."""
+    """Listens on a free port unless `listen` says otherwise; started when it says where. `limit` None: as many clients as it takes by itself."""
 
-    def __init__(self, directory, conninfo, *more, name="serve", listen=("127.0.0.1:0",), environment=None, prefix=()):
+    def __init__(self, directory, conninfo, *more, name="serve", listen=("127.0.0.1:0",), environment=None, prefix=(), limit=2000):
         addresses = [word for address in listen for word in ("--listen", address)]
-        limit = [] if "--max-connections" in more else ["--max-connections", "2000"]  # far fewer files than any machine has
-        command = [str(settings.TOPKD), "serve", "--db", conninfo, *addresses, *limit, *more]
+        limited = [] if limit is None or "--max-connections" in more else ["--max-connections", str(limit)]
+        command = [str(settings.TOPKD), "serve", "--db", conninfo, *addresses, *limited, *more]
         super().__init__([*prefix, *command][0], [*prefix, *command][1:], Path(directory) / f"{name}.log", environment)
         self.listen = listen
         self.addresses = []

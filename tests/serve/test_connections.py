@@ -155,10 +155,15 @@ def test_too_few_files_for_the_connections(database, start_serve):
     """The limit is raised as far as the system lets it; what is not enough is said at the start, not by the last client."""
     low = start_serve(database, "--max-connections", "3000", prefix=("prlimit", "--nofile=512:10000"))
     assert low.top(window="hour").status == 200
-    fixed = start_serve(database, "--max-connections", "3000", prefix=("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "prlimit", "--nofile=512:1000")
-                        if os.geteuid() == 0 else ("prlimit", "--nofile=512:1000"), ready=False)
+    unprivileged = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs") if os.geteuid() == 0 else ()
+    fixed_limit = (*unprivileged, "prlimit", "--nofile=512:1000")
+    fixed = start_serve(database, "--max-connections", "3000", prefix=fixed_limit, ready=False)
     assert fixed.wait(20) == 1
     assert "3000" in fixed.log_text() and "1000" in fixed.log_text()
+    for pool in (1, 60):  # without the option fewer clients are taken, and the pool's files are counted
+        fewer = start_serve(database, "--pool", str(pool), prefix=fixed_limit, limit=None)
+        assert f"max-connections={1000 - 256 - pool}" in fewer.log_text()
+        assert fewer.top(window="hour").status == 200
 
 
 # --- The database from the start ---
