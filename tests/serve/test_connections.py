@@ -10,19 +10,10 @@ from http.client import HTTPException
 
 import pytest
 import web
-from feed import Feed
 from harness.wait import wait_until
-from serving import Asked, Expected, hour_of, now, queries_held, waiting_queries
+from serving import Asked, Expected, queries_held, waiting_queries
 
 IDLE = int(os.environ.get("SERVE_IDLE") or 10_000)
-
-
-@pytest.fixture
-def database(new_database):
-    database = new_database("video_views")
-    database.hour = hour_of(now())
-    Feed(database, "video_views").flush({(database.hour, f"vid_{n:03}"): 1000 - n for n in range(300)}, watermark=database.hour)
-    return database
 
 
 def percentile(values, share):
