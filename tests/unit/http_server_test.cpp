@@ -293,6 +293,7 @@ TEST_F(HttpServerTest, TellsByItselfWhatTheLibraryRefuses) {
         Client client(address);
         client.send(request("/now"));
         EXPECT_NE(client.until("now").find("HTTP/1.1 200 "), std::string::npos);
+        EXPECT_TRUE(holds_soon([&] { return observer.requests == counted + 1; }));
         client.forget();
         client.send(bytes + request("/now"));
         const std::string got = client.until_closed();
@@ -478,6 +479,7 @@ TEST_F(HttpServerTest, HoldsTheNumberOfConnections) {
         clients.back()->send(request("/now"));
         clients.back()->until("now");
     }
+    ASSERT_TRUE(holds_soon([this] { return observer.requests == 3; }));
     Client refused(address);
     refused.send(request("/now"));
     const std::string got = refused.until_closed();
