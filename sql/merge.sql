@@ -29,6 +29,16 @@ SELECT sum(rows_read) FILTER (WHERE list <> 'all') = sum(rows_read) FILTER (WHER
     sum(lookups) FILTER (WHERE list <> 'all') = sum(lookups) FILTER (WHERE list = 'all') AS looked_up, count(*) FROM topk.explain('day', 10, '2026-01-02Z');
 SELECT list, rows_read, lookups, last_views, ended FROM topk.explain('hour', 1000, '2026-01-02 03:30Z') WHERE list <> 'all';
 
+-- A young counter, of whose day one hour has rows: the empty ones do not make the merge look dear, and it is done.
+SELECT topk.create_counter('young');
+SELECT partition FROM topk.claim('young', 'events', 'cluster', 'group', 'member', 1, '{0}', '{0}', '{100}');
+SELECT topk.flush('young', 'events', t.deltas(t.hour('2026-01-02 05:00Z', VARIADIC (SELECT array_agg(t.entry('v' || lpad(v::text, 5, '0'), 1 + 1000000 / v) ORDER BY v)
+    FROM generate_series(1, 15000) v))), NULL, NULL, ARRAY[t.advance(0, 1, 0, 10)]);
+SELECT list, estimated_rows > 0 AS has_rows, rows_read, lookups, ended FROM topk.explain('day', 1000, '2026-01-02Z', 'young') WHERE rows_read > 0 OR list ~ ' (04|06):|late';
+SELECT count(*) FROM (SELECT * FROM topk('day', 1000, '2026-01-02Z', 'young') EXCEPT
+    SELECT row_number() OVER (ORDER BY views DESC, video_id), video_id, views FROM young_hour) differences;
+SELECT topk.drop_counter('young');
+
 -- Whole hours: without what came late.
 SELECT * FROM topk.between('2026-01-02 03:00Z', '2026-01-02 04:00Z', 2) UNION ALL SELECT * FROM topk('hour', 2, '2026-01-02 03:59Z');
 SELECT count(*) AS differences FROM topk.between('2026-01-02Z', '2026-01-03Z', 100) l FULL JOIN (

@@ -1,11 +1,10 @@
 #include "http_server.h"
 
-#include <fmt/format.h>
+#include <dlfcn.h>
 #include <microhttpd.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <spdlog/spdlog.h>
-#include <strings.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -14,7 +13,6 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <charconv>
 #include <condition_variable>
 #include <cstdio>
 #include <cstring>
@@ -23,6 +21,7 @@
 
 #include "http_exchange.h"
 #include "http_listen.h"
+#include "http_refusal.h"
 #include "http_target.h"
 #include "http_watch.h"
 
@@ -42,7 +41,6 @@ using Phase = ConnectionWatch::Phase;
 
 constexpr std::size_t kOtherFiles = 256;  // listening sockets, epoll, logs
 constexpr int kStreamBuffer = 64 * 1024;  // what the kernel keeps for a client that does not read
-constexpr const char* kProblem = "application/problem+json";
 
 /// A request from its first line to the end of its answer; the library keeps the pointer.
 struct Request {
@@ -53,15 +51,15 @@ struct Request {
     bool is_handled = false;
     std::shared_ptr<ServerExchange> exchange;
     const char* route = "other";
-    int status = 0;
+    int status = 0;  ///< 0: no answer yet
 };
 
-HttpResponse problem(int status, const char* title) {
-    return {.status = status,
-            .headers = {{"Content-Type", kProblem}, {"Cache-Control", "no-store"}},
-            .body = http_body(fmt::format(R"({{"type":"about:blank","title":"{}","status":{}}})", title, status)),
-            .route = "other"};
-}
+/// A client from its acceptance to its end; the library keeps the pointer.
+struct Connection {
+    HttpObserver* observer;
+    ConnectionWatch::Entry* entry;  ///< null: refused, being one too many
+    Request* request = nullptr;     ///< the one under way
+};
 
 void log_library(void*, const char* format, va_list arguments) {
     std::array<char, 512> line{};
@@ -89,8 +87,29 @@ int socket_of(MHD_Connection* connection) {
     return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
 }
 
+Connection& connection_of(MHD_Connection* connection) {
+    return *static_cast<Connection*>(MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context);
+}
+
 ConnectionWatch::Entry* entry_of(MHD_Connection* connection) {
-    return static_cast<ConnectionWatch::Entry*>(MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context);
+    return connection_of(connection).entry;
+}
+
+/// For good: nothing more is read of this client. Counted, of a request with its end.
+void refuse(MHD_Connection* connection, int status) {
+    const Connection& client = connection_of(connection);
+    refuse_at_once(socket_of(connection), status);
+    if (client.request != nullptr) {
+        client.request->status = status;
+    } else if (client.observer != nullptr) {
+        client.observer->request_done("other", status, std::chrono::nanoseconds(0));
+    }
+}
+
+/// The library's own function of that name.
+MHD_Result queue_response(MHD_Connection* connection, int status, MHD_Response* response) {
+    static const auto queue = reinterpret_cast<decltype(&MHD_queue_response)>(::dlsym(RTLD_NEXT, "MHD_queue_response"));
+    return queue(connection, static_cast<unsigned>(status), response);
 }
 
 MHD_Response* fixed_response(const HttpBody& body) {
@@ -111,49 +130,18 @@ MHD_Response* endless_response(const std::shared_ptr<ServerStream>& stream) {
         [](void* held) { delete static_cast<Held*>(held); });
 }
 
-/// The length a request announces for its body; none if it announces none, or by chunks.
-std::uint64_t announced_body(MHD_Connection* connection) {
-    const char* text = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Content-Length");
-    std::uint64_t size = 0;
-    if (text != nullptr) {
-        const auto [end, error] = std::from_chars(text, text + std::strlen(text), size);
-        if (error == std::errc::result_out_of_range) {
-            size = UINT64_MAX;
-        }
-    }
-    return size;
-}
-
-/// What a proxy in front could read otherwise than we: whose request it is, or where it ends. Of a missing Host the library would tell
-/// with its header sent twice (0.9.75).
-bool is_ambiguous(MHD_Connection* connection, const char* version) {
-    struct Seen {
-        unsigned hosts = 0;
-        unsigned lengths = 0;
-        unsigned codings = 0;
-        bool is_plain = true;
-    } seen;
-    MHD_get_connection_values(
-        connection, MHD_HEADER_KIND,
-        [](void* to, MHD_ValueKind, const char* name, const char* value) {
-            auto& found = *static_cast<Seen*>(to);
-            if (::strcasecmp(name, "Host") == 0) {
-                ++found.hosts;
-            } else if (::strcasecmp(name, "Content-Length") == 0) {
-                ++found.lengths;
-                found.is_plain = found.is_plain && value != nullptr && std::strspn(value, "0123456789") == std::strlen(value);
-            } else if (::strcasecmp(name, "Transfer-Encoding") == 0) {
-                ++found.codings;
-                found.is_plain = found.is_plain && value != nullptr && ::strcasecmp(value, "chunked") == 0;
-            }
-            return MHD_YES;
-        },
-        &seen);
-    const bool is_1_0 = std::strcmp(version, "HTTP/1.0") == 0;
-    return seen.hosts > 1 || (seen.hosts == 0 && !is_1_0) || seen.lengths + seen.codings > 1 || !seen.is_plain;
-}
-
 }  // namespace
+}  // namespace topkd
+
+// In place of the library's: what it has to say by itself (414, 431, 400, 413, 505) is a page of HTML that nobody counts, for a bad
+// Content-Length with the header sent twice (0.9.75), and it closes the connection. Refused here, it closes the connection likewise. Where
+// the library was linked so that it calls its own (-Bsymbolic), it does as it did.
+extern "C" MHD_Result MHD_queue_response(MHD_Connection* connection, unsigned status, MHD_Response*) {
+    topkd::refuse(connection, static_cast<int>(status));
+    return MHD_NO;
+}
+
+namespace topkd {
 
 class HttpServer::Impl {
   public:
@@ -170,7 +158,6 @@ class HttpServer::Impl {
   private:
     MHD_Daemon* start_daemon(int socket);
 
-    static MHD_Result on_accept(void* self, const sockaddr*, socklen_t);
     static void on_connection(void* self, MHD_Connection* connection, void** context, MHD_ConnectionNotificationCode code);
     static void* on_request_line(void* self, const char* target, MHD_Connection* connection);
     static MHD_Result on_request(void* self, MHD_Connection* connection, const char* url, const char* method, const char* version,
@@ -221,7 +208,7 @@ tl::expected<void, std::string> HttpServer::Impl::open() {
 
 MHD_Daemon* HttpServer::Impl::start_daemon(int socket) {
     const unsigned threads = std::max(config_.threads, 1u);
-    // The library divides the limit among its threads, and connections do not fall evenly: on_accept counts all of them.
+    // The library divides the limit among its threads, and connections do not fall evenly: on_connection counts all of them.
     const unsigned limit = 2 * config_.max_connections + threads;
     const auto idle =
         static_cast<unsigned>(std::max<std::int64_t>(std::chrono::ceil<std::chrono::seconds>(config_.idle_timeout).count(), 1));
@@ -231,7 +218,7 @@ MHD_Daemon* HttpServer::Impl::start_daemon(int socket) {
     }
     options.push_back({MHD_OPTION_CONNECTION_LIMIT, static_cast<std::intptr_t>(limit), nullptr});
     options.push_back({MHD_OPTION_END, 0, nullptr});
-    return MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, &Impl::on_accept, this,
+    return MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, nullptr, nullptr,
                             &Impl::on_request, this,                            //
                             MHD_OPTION_EXTERNAL_LOGGER, &log_library, nullptr,  // first: it may log
                             MHD_OPTION_LISTEN_SOCKET, socket,                   //
@@ -273,32 +260,40 @@ void HttpServer::Impl::stop(milliseconds grace) {
     sockets_.clear();
 }
 
-MHD_Result HttpServer::Impl::on_accept(void* self, const sockaddr*, socklen_t) {
-    const auto& server = *static_cast<Impl*>(self);
-    return server.watch_.size() < server.config_.max_connections ? MHD_YES : MHD_NO;
-}
-
 void HttpServer::Impl::on_connection(void* self, MHD_Connection* connection, void** context, MHD_ConnectionNotificationCode code) {
     auto& server = *static_cast<Impl*>(self);
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         const int socket = socket_of(connection);
         // A peer that vanished is noticed as soon as one that is silent
         set_option(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(server.config_.idle_timeout.count()));
-        *context = server.watch_.add(socket);
+        const bool is_refused = server.watch_.size() >= server.config_.max_connections;
+        auto client = std::make_unique<Connection>(server.observer_, is_refused ? nullptr : server.watch_.add(socket));
+        *context = client.release();
+        if (is_refused) {
+            refuse(connection, MHD_HTTP_SERVICE_UNAVAILABLE);
+        }
     } else {
-        server.watch_.remove(static_cast<ConnectionWatch::Entry*>(*context));
+        const std::unique_ptr<Connection> client(static_cast<Connection*>(*context));
         *context = nullptr;
+        if (client->entry != nullptr) {
+            server.watch_.remove(client->entry);
+        }
     }
     if (server.observer_ != nullptr) {
         server.observer_->open_connections(static_cast<std::int64_t>(server.watch_.size()));
     }
 }
 
-void* HttpServer::Impl::on_request_line(void* self, const char* target, MHD_Connection*) {
+void* HttpServer::Impl::on_request_line(void* self, const char* target, MHD_Connection* connection) {
     auto& server = *static_cast<Impl*>(self);
+    Connection& client = connection_of(connection);
+    if (client.entry == nullptr) {
+        return nullptr;
+    }
     server.under_way_.fetch_add(1);
     auto request = std::make_unique<Request>();
     request->target = target == nullptr ? "" : target;
+    client.request = request.get();
     return request.release();
 }
 
@@ -306,10 +301,11 @@ void HttpServer::Impl::on_completed(void* self, MHD_Connection* connection, void
     auto& server = *static_cast<Impl*>(self);
     const std::unique_ptr<Request> request(static_cast<Request*>(*context));
     *context = nullptr;
-    entry_of(connection)->enter(Phase::kReading);
     if (!request) {
         return;
     }
+    connection_of(connection).request = nullptr;
+    entry_of(connection)->enter(Phase::kReading);
     if (request->exchange) {
         const bool streamed = request->exchange->stream_of_answer() != nullptr;
         request->exchange->finish();
@@ -345,7 +341,11 @@ MHD_Result HttpServer::Impl::on_request(void* self, MHD_Connection* connection, 
     } else if (*body_size > 0) {
         request.body_bytes += *body_size;
         *body_size = 0;
-        return request.body_bytes > server.config_.max_body_bytes ? MHD_NO : MHD_YES;  // too late for an answer
+        if (request.body_bytes > server.config_.max_body_bytes) {
+            refuse(connection, MHD_HTTP_CONTENT_TOO_LARGE);  // the library takes no answer amid a body
+            return MHD_NO;
+        }
+        return MHD_YES;
     }
     if (!request.is_handled) {
         request.is_handled = true;
@@ -356,18 +356,14 @@ MHD_Result HttpServer::Impl::on_request(void* self, MHD_Connection* connection, 
 
 /// Limits that are known with the headers.
 MHD_Result HttpServer::Impl::begin(MHD_Connection* connection, Request& request, const char* version) {
-    if (is_ambiguous(connection, version)) {
-        HttpResponse refused = problem(400, "Bad Request");
-        refused.headers.emplace_back("Connection", "close");
-        return queue(connection, request, std::move(refused), nullptr);
-    }
-    if (MHD_get_connection_info(connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)->header_size > config_.max_header_bytes) {
-        return queue(connection, request, problem(431, "Request Header Fields Too Large"), nullptr);
-    }
-    if (announced_body(connection) > config_.max_body_bytes) {
-        return queue(connection, request, problem(413, "Content Too Large"), nullptr);
-    }
-    return MHD_YES;
+    const auto too_large = [&] {
+        if (MHD_get_connection_info(connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)->header_size > config_.max_header_bytes) {
+            return MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE;
+        }
+        return announced_body(connection) > config_.max_body_bytes ? MHD_HTTP_CONTENT_TOO_LARGE : 0;
+    };
+    const int status = is_ambiguous(connection, version) ? MHD_HTTP_BAD_REQUEST : too_large();
+    return status == 0 ? MHD_YES : queue(connection, request, refusal(status), nullptr);
 }
 
 void HttpServer::Impl::handle(MHD_Connection* connection, Request& request, const char* url, const char* method, const char* version) {
@@ -417,7 +413,7 @@ MHD_Result HttpServer::Impl::queue(MHD_Connection* connection, Request& request,
             observer_->open_streams(static_cast<std::int64_t>(pending_.streams()));
         }
     }
-    const MHD_Result queued = MHD_queue_response(connection, static_cast<unsigned>(response.status), made);
+    const MHD_Result queued = queue_response(connection, response.status, made);
     MHD_destroy_response(made);
     return queued;
 }

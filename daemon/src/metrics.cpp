@@ -69,6 +69,8 @@ constexpr std::array kFlushResults{"ok", "fenced", "sealed", "data", "outage", "
 
 constexpr std::array kCalls{"connect", "claim", "flush", "hours"};
 constexpr std::array kRebalances{"assigned", "revoked", "lost"};
+constexpr std::array kQueryResults{"failed", "ok"};
+constexpr std::array kPartitionStates{"claimed", "waiting", "refused"};
 
 template <typename Enum>
 std::size_t index_of(Enum value) {
@@ -134,10 +136,7 @@ class Families {
 /// The server's part, in both programs. A request finds its counters without a lock or a map.
 class HttpNumbers {
   public:
-    explicit HttpNumbers(Families& families)
-        : requests_(families.counters("topkd_http_requests_total")),
-          connections_(families.gauge("topkd_http_connections")),
-          streams_(families.gauge("topkd_http_streams")) {
+    explicit HttpNumbers(Families& families) : families_(families) {
         auto& histograms = families.histograms("topkd_http_request_seconds");
         for (std::size_t i = 0; i < kRoutes.size(); ++i) {
             if (kRoutes[i] != kStreamRoute) {
@@ -164,61 +163,26 @@ class HttpNumbers {
     void streams(std::int64_t count) { streams_.Set(static_cast<double>(count)); }
 
   private:
-    Family<Counter>& requests_;
-    Gauge& connections_;
-    Gauge& streams_;
+    Families& families_;
+    Family<Counter>& requests_ = families_.counters("topkd_http_requests_total");
+    Gauge& connections_ = families_.gauge("topkd_http_connections");
+    Gauge& streams_ = families_.gauge("topkd_http_streams");
     std::array<Histogram*, kRoutes.size()> seconds_{};
     std::array<std::array<std::atomic<Counter*>, kStatusEnd - kLeastStatus>, kRoutes.size()> counters_{};
 };
 
 struct ServeNumbers {
-    explicit ServeNumbers(Families& families)
-        : hits(families.counter("topkd_cache_hits_total")),
-          shared(families.counter("topkd_cache_shared_total")),
-          misses(families.counter("topkd_cache_misses_total")),
-          query_seconds(families.histogram("topkd_query_seconds", kRequestSeconds)) {
-        auto& queries = families.counters("topkd_queries_total");
-        ok = &queries.Add({{"result", "ok"}});
-        failed = &queries.Add({{"result", "failed"}});
-    }
-
-    Counter& hits;
-    Counter& shared;
-    Counter& misses;
-    Histogram& query_seconds;
-    Counter* ok = nullptr;
-    Counter* failed = nullptr;
+    Families& families;
+    Counter& hits = families.counter("topkd_cache_hits_total");
+    Counter& shared = families.counter("topkd_cache_shared_total");
+    Counter& misses = families.counter("topkd_cache_misses_total");
+    std::array<Counter*, kQueryResults.size()> queries = all_of(families.counters("topkd_queries_total"), "result", kQueryResults);
+    Histogram& query_seconds = families.histogram("topkd_query_seconds", kRequestSeconds);
 };
 
 class IngestNumbers {
   public:
-    explicit IngestNumbers(Families& families)
-        : records_(families.counter("topkd_records_total")),
-          events_(families.counter("topkd_events_total")),
-          late_(families.counter("topkd_late_events_total")),
-          skipped_(families.counter("topkd_skipped_records_total")),
-          dead_(families.counters("topkd_dead_records_total")),
-          read_(families.counter("topkd_read_records_total")),
-          flush_seconds_(families.histogram("topkd_flush_seconds", kFlushSeconds)),
-          flush_rows_(families.histogram("topkd_flush_rows", kFlushRows)),
-          visible_seconds_(families.histogram("topkd_event_visible_seconds", kVisibleSeconds)),
-          flushes_(all_of(families.counters("topkd_flushes_total"), "result", kFlushResults)),
-          rewinds_(families.counter("topkd_rewinds_total")),
-          retries_(all_of(families.counters("topkd_retries_total"), "call", kCalls)),
-          database_up_(families.gauge("topkd_database_up")),
-          lags_(families.gauges("topkd_partition_lag_records")),
-          topic_partitions_(families.gauge("topkd_topic_partitions")),
-          rebalances_(all_of(families.counters("topkd_rebalances_total"), "kind", kRebalances)),
-          watermark_age_(families.gauges("topkd_watermark_age_seconds")),
-          sealed_age_(families.gauges("topkd_sealed_age_seconds")),
-          steps_(all_of(families.counters("topkd_maintenance_steps_total"), "part", kMaintenancePartNames)),
-          step_failures_(all_of(families.counters("topkd_maintenance_failures_total"), "part", kMaintenancePartNames)),
-          step_seconds_(families.histogram("topkd_maintenance_step_seconds", kStepSeconds)) {
-        auto& partitions = families.gauges("topkd_partitions");
-        claimed_ = &partitions.Add({{"state", "claimed"}});
-        waiting_ = &partitions.Add({{"state", "waiting"}});
-        refused_ = &partitions.Add({{"state", "refused"}});
-    }
+    explicit IngestNumbers(Families& families) : families_(families) {}
 
     void add(const FlushBooks& books) {
         std::int64_t dead = 0;
@@ -269,9 +233,10 @@ class IngestNumbers {
     void state(const IngestState& state) {
         const std::lock_guard lock(mutex_);
         read_.Increment(static_cast<double>(state.records_read) - read_.Value());
-        claimed_->Set(static_cast<double>(state.claimed));
-        waiting_->Set(static_cast<double>(state.waiting));
-        refused_->Set(static_cast<double>(state.refused));
+        const std::array counts{state.claimed, state.waiting, state.refused};
+        for (std::size_t i = 0; i < counts.size(); ++i) {
+            partitions_[i]->Set(static_cast<double>(counts[i]));
+        }
         topic_partitions_.Set(state.topic_partitions);
         database_up_.Set(state.database_up ? 1 : 0);
         watermark_ = state.watermark;
@@ -313,30 +278,31 @@ class IngestNumbers {
         by_partition_.swap(kept);
     }
 
-    Counter& records_;
-    Counter& events_;
-    Counter& late_;
-    Counter& skipped_;
-    Family<Counter>& dead_;
-    Counter& read_;
-    Histogram& flush_seconds_;
-    Histogram& flush_rows_;
-    Histogram& visible_seconds_;
-    std::array<Counter*, kFlushResults.size()> flushes_;
-    Counter& rewinds_;
-    std::array<Counter*, kCalls.size()> retries_;
-    Gauge& database_up_;
-    Family<Gauge>& lags_;
-    Gauge& topic_partitions_;
-    std::array<Counter*, kRebalances.size()> rebalances_;
-    OptionalGauge watermark_age_;
-    OptionalGauge sealed_age_;
-    std::array<Counter*, kMaintenanceParts.size()> steps_;
-    std::array<Counter*, kMaintenanceParts.size()> step_failures_;
-    Histogram& step_seconds_;
-    Gauge* claimed_ = nullptr;
-    Gauge* waiting_ = nullptr;
-    Gauge* refused_ = nullptr;
+    Families& families_;
+    Counter& records_ = families_.counter("topkd_records_total");
+    Counter& events_ = families_.counter("topkd_events_total");
+    Counter& late_ = families_.counter("topkd_late_events_total");
+    Counter& skipped_ = families_.counter("topkd_skipped_records_total");
+    Family<Counter>& dead_ = families_.counters("topkd_dead_records_total");
+    Counter& read_ = families_.counter("topkd_read_records_total");
+    Histogram& flush_seconds_ = families_.histogram("topkd_flush_seconds", kFlushSeconds);
+    Histogram& flush_rows_ = families_.histogram("topkd_flush_rows", kFlushRows);
+    Histogram& visible_seconds_ = families_.histogram("topkd_event_visible_seconds", kVisibleSeconds);
+    std::array<Counter*, kFlushResults.size()> flushes_ = all_of(families_.counters("topkd_flushes_total"), "result", kFlushResults);
+    Counter& rewinds_ = families_.counter("topkd_rewinds_total");
+    std::array<Counter*, kCalls.size()> retries_ = all_of(families_.counters("topkd_retries_total"), "call", kCalls);
+    Gauge& database_up_ = families_.gauge("topkd_database_up");
+    Family<Gauge>& lags_ = families_.gauges("topkd_partition_lag_records");
+    Gauge& topic_partitions_ = families_.gauge("topkd_topic_partitions");
+    std::array<Counter*, kRebalances.size()> rebalances_ = all_of(families_.counters("topkd_rebalances_total"), "kind", kRebalances);
+    OptionalGauge watermark_age_{families_.gauges("topkd_watermark_age_seconds")};
+    OptionalGauge sealed_age_{families_.gauges("topkd_sealed_age_seconds")};
+    std::array<Counter*, kMaintenanceParts.size()> steps_ =
+        all_of(families_.counters("topkd_maintenance_steps_total"), "part", kMaintenancePartNames);
+    std::array<Counter*, kMaintenanceParts.size()> step_failures_ =
+        all_of(families_.counters("topkd_maintenance_failures_total"), "part", kMaintenancePartNames);
+    Histogram& step_seconds_ = families_.histogram("topkd_maintenance_step_seconds", kStepSeconds);
+    std::array<Gauge*, kPartitionStates.size()> partitions_ = all_of(families_.gauges("topkd_partitions"), "state", kPartitionStates);
 
     std::mutex mutex_;  // guards what follows
     std::map<std::string, Counter*, std::less<>> by_reason_;
@@ -348,12 +314,7 @@ class IngestNumbers {
 /// Read when they are asked for.
 class ProcessGauges {
   public:
-    explicit ProcessGauges(Families& families)
-        : cpu_(families.counter("process_cpu_seconds_total")),
-          memory_(families.gauge("process_resident_memory_bytes")),
-          started_(families.gauge("process_start_time_seconds")),
-          open_fds_(families.gauge("process_open_fds")),
-          max_fds_(families.gauge("process_max_fds")) {}
+    explicit ProcessGauges(Families& families) : families_(families) {}
 
     void refresh() {
         const std::lock_guard lock(mutex_);
@@ -366,12 +327,13 @@ class ProcessGauges {
     }
 
   private:
+    Families& families_;
     std::mutex mutex_;
-    Counter& cpu_;
-    Gauge& memory_;
-    Gauge& started_;
-    Gauge& open_fds_;
-    Gauge& max_fds_;
+    Counter& cpu_ = families_.counter("process_cpu_seconds_total");
+    Gauge& memory_ = families_.gauge("process_resident_memory_bytes");
+    Gauge& started_ = families_.gauge("process_start_time_seconds");
+    Gauge& open_fds_ = families_.gauge("process_open_fds");
+    Gauge& max_fds_ = families_.gauge("process_max_fds");
 };
 
 prometheus::Labels labels_of(const std::string& counter) {
@@ -390,7 +352,7 @@ struct Metrics::Impl {
         if (program == Program::kIngest) {
             ingest.emplace(families);
         } else {
-            serve.emplace(families);
+            serve.emplace(ServeNumbers{families});
         }
     }
 
@@ -447,7 +409,7 @@ void Metrics::cache_miss() {
     impl_->serve->misses.Increment();
 }
 void Metrics::query_done(std::chrono::nanoseconds took, bool ok) {
-    (ok ? impl_->serve->ok : impl_->serve->failed)->Increment();
+    impl_->serve->queries[ok ? 1 : 0]->Increment();
     if (ok) {
         impl_->serve->query_seconds.Observe(seconds(took));
     }

@@ -59,7 +59,8 @@ constexpr std::array kTable{
               "Steps of maintenance that failed and are tried again, by part."},
     MetricRow{"topkd_maintenance_step_seconds", kHistogram, "", kIngest, "How long a step of maintenance took."},
     // HTTP
-    MetricRow{"topkd_http_requests_total", kCounter, "route,status", kBoth, "Requests answered, streams when they end."},
+    MetricRow{"topkd_http_requests_total", kCounter, "route,status", kBoth,
+              "Requests answered, streams when they end; refused clients and what is no request, too."},
     MetricRow{"topkd_http_request_seconds", kHistogram, "route", kBoth,
               "From a request's last byte to its answer's end; streams are left out."},
     MetricRow{"topkd_http_connections", kGauge, "", kBoth, "Open connections of clients."},

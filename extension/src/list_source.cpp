@@ -1,8 +1,6 @@
 // Opening and reading the lists of a cover.
 #include "list_source.h"
 
-#include "index/scan.h"
-
 namespace topk {
 
 namespace {
@@ -36,6 +34,14 @@ double estimated_windows(const ListTable& table) {
     const double distinct = reinterpret_cast<Form_pg_statistic>(GETSTRUCT(tuple))->stadistinct;
     ReleaseSysCache(tuple);
     return distinct < 0 ? std::max(1.0, -distinct * table.relation->rd_rel->reltuples) : std::max(1.0, distinct);
+}
+
+/// Lists that are empty have nothing of what was guessed for all of them: the others have it.
+void share_out(std::span<ListSource::List> lists, double guessed) {
+    double of_others = 0;
+    for (const ListSource::List& list : lists) of_others += list.rows;
+    if (of_others <= 0) return;
+    for (ListSource::List& list : lists) list.rows *= guessed / of_others;
 }
 
 const char* name_of(const Part& part) {
@@ -106,10 +112,16 @@ const char* ListSource::open_hours(const Counter& counter, const Cover& cover) {
             if (next == cover.hours.size() || cover.hours[next].window >= end) return "a partition was made by hand";
             Table* table = open_table(partition.table, 1);
             if (table == nullptr) return kNoIndex;
+            const std::size_t first = list_count_;
+            double guessed = 0;
             for (; next < cover.hours.size() && cover.hours[next].window < end; ++next) {
                 const Part& hour = cover.hours[next];
-                add_part(table, hour, table->rows * share_of_day(hour.window, partition.start), next < cover.prepared_hours);
+                const bool is_prepared = next < cover.prepared_hours;
+                const double rows = table->rows * share_of_day(hour.window, partition.start);
+                add_part(table, hour, rows, is_prepared);
+                if (!is_prepared) guessed += rows;
             }
+            share_out({lists_ + first, list_count_ - first}, guessed);
         }
     }
     return nullptr;
@@ -133,6 +145,7 @@ void ListSource::add_part(Table* table, const Part& part, double rows, bool is_p
     Reader* reader = new (&readers_[reader_count_++]) Reader;
     reader->table = table;
     reader->scan = nullptr;
+    reader->is_begun = false;
     reader->beyond = part.beyond == nullptr ? std::string_view() : std::string_view(part.beyond);
     reader->is_prepared = is_prepared;
     const int groups = table->open.groups;
@@ -145,13 +158,15 @@ void ListSource::add_part(Table* table, const Part& part, double rows, bool is_p
         begin_list(reader, part, rows);
 }
 
+/// Takes the first step, which the merge would take anyway: most of a young counter's windows are empty, and no estimate tells.
 void ListSource::begin_list(Reader* reader, const Part& part, double rows) {
-    lists_[list_count_] = {name_of(part), part.window, part.beyond != nullptr, rows};
-    list_readers_[list_count_++] = reader;
     const int groups = reader->table->open.groups;
     reader->scan = begin_index_scan(reader->table->open.relation, reader->table->open.top_index, GetActiveSnapshot(), groups);
     index_rescan(reader->scan, reader->key.data(), groups, nullptr, 0);
     expect_values(reader->scan, expected_);
+    reader->first = next_candidate(reader->scan);
+    lists_[list_count_] = {name_of(part), part.window, part.beyond != nullptr, reader->first == Step::kEnd ? 0 : rows};
+    list_readers_[list_count_++] = reader;
 }
 
 void ListSource::close() {
@@ -166,25 +181,27 @@ void ListSource::close() {
 
 ListState ListSource::next(std::size_t list, ListRow* row) {
     if (list_readers_[list] == nullptr) return next_prepared(row);
-    const Reader& reader = *list_readers_[list];
-    if (reader.beyond.empty()) return next_row(reader, row);
-    return next_beyond(reader.beyond, row, [&](ListRow* next) {
+    Reader* reader = list_readers_[list];
+    if (reader->beyond.empty()) return next_row(reader, row);
+    return next_beyond(reader->beyond, row, [&](ListRow* next) {
         CHECK_FOR_INTERRUPTS();
         return next_row(reader, next);
     });
 }
 
 /// The next row of the whole window.
-ListState ListSource::next_row(const Reader& reader, ListRow* row) {
-    const auto score = static_cast<std::size_t>(reader.table->open.groups);
+ListState ListSource::next_row(Reader* reader, ListRow* row) {
+    const auto score = static_cast<std::size_t>(reader->table->open.groups);
     const auto id_of = [](Datum value) {
         const text* id = DatumGetTextPP(value);
         return std::string_view(VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id));
     };
-    switch (next_candidate(reader.scan)) {
+    const Step step = reader->is_begun ? next_candidate(reader->scan) : reader->first;
+    reader->is_begun = true;
+    switch (step) {
         case Step::kCut: {
             // Open columns rank above all: the greatest score, the least id.
-            const Key& cut = cut_of(reader.scan);
+            const Key& cut = cut_of(reader->scan);
             const bool has_score = cut.open_from > 0 && !cut.nulls[0];
             *row = {has_score ? DatumGetInt64(cut.values[0]) : PG_INT64_MAX, {}};
             if (has_score && cut.open_from > 1 && !cut.nulls[1]) row->id = id_of(cut.values[1]);
@@ -193,7 +210,7 @@ ListState ListSource::next_row(const Reader& reader, ListRow* row) {
         case Step::kRow: {
             std::array<Datum, 4> values;
             std::array<bool, 4> nulls;
-            get_values(reader.scan, values.data(), nulls.data());
+            get_values(reader->scan, values.data(), nulls.data());
             *row = {DatumGetInt64(values[score]), id_of(values[score + 1])};
             return ListState::kOpen;
         }

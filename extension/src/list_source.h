@@ -5,7 +5,7 @@
 
 #include "cover.h"
 #include "hour_list.h"
-#include "index/rows.h"
+#include "index/scan.h"
 #include "list_table.h"
 #include "merge.h"
 
@@ -17,7 +17,7 @@ class ListSource {
         const char* name;    ///< "hour", "late additions", "day roll-up", "prepared sums"
         TimestampTz window;  ///< window_start of its rows
         bool is_rest;        ///< of a window of which some rows are rolled up already, and read from there
-        double rows;         ///< estimated
+        double rows;         ///< estimated; 0 if it is known to have none
     };
 
     /// Opens every list of the cover; k: how long the result will be. Returns null, or why these lists cannot be merged. Lives in the
@@ -52,6 +52,8 @@ class ListSource {
     struct Reader {
         Table* table;
         IndexScanDesc scan;              // sorted access; null where that is not needed
+        Step first;                      // its first step, taken when it was opened
+        bool is_begun;                   // which was told
         std::array<ScanKeyData, 3> key;  // its group, then the video looked up
         std::string_view beyond;         // only later ids; empty: all, since no id is
         bool is_prepared;
@@ -71,7 +73,7 @@ class ListSource {
     Table* open_table(Oid table, int groups);
     void add_part(Table* table, const Part& part, double rows, bool is_prepared);
     void begin_list(Reader* reader, const Part& part, double rows);
-    ListState next_row(const Reader& reader, ListRow* row);
+    ListState next_row(Reader* reader, ListRow* row);
     ListState next_prepared(ListRow* row);
     void look_up_prepared(std::span<MergedVideo*> videos, std::int64_t* values);
     const PreparedSum* find_prepared(const MergedVideo& video) const;

@@ -16,8 +16,9 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "servers"), str(HERE.parent / "e2e"
 import servers  # noqa: E402
 import web  # noqa: E402
 from database import Database  # noqa: E402
+from feed import Feed  # noqa: E402
 from harness import settings  # noqa: E402
-from serving import Serve, conninfo, make_reader  # noqa: E402
+from serving import Serve, conninfo, hour_of, make_reader, now  # noqa: E402
 from world import World  # noqa: E402
 
 MAJOR = servers.native_major()
@@ -114,6 +115,14 @@ def new_database(server, test_name):
         if database.server.running():
             database.drop()
 
+
+@pytest.fixture
+def database(new_database):
+    """One with a counter: 300 videos in the running hour, `hour`, and `feed` for more."""
+    made = new_database("video_views")
+    made.feed, made.hour = Feed(made, "video_views"), hour_of(now())
+    made.feed.flush({(made.hour, f"vid_{n:03}"): 1000 - n for n in range(300)}, watermark=made.hour)
+    return made
 
 
 @pytest.fixture

@@ -8,18 +8,9 @@ import pytest
 import web
 from feed import Feed
 from harness.wait import wait_until
-from serving import HOUR, Asked, Crowd, calls, hour_of, make_reader, now, queries_held, waiting_queries
+from serving import HOUR, Asked, Crowd, calls, make_reader, queries_held, waiting_queries
 
 LONG = "60s"
-
-
-@pytest.fixture
-def database(new_database):
-    database = new_database("video_views")
-    database.feed = Feed(database, "video_views")
-    database.hour = hour_of(now())
-    database.feed.flush({(database.hour, f"vid_{n:03}"): 1000 - n for n in range(300)}, watermark=database.hour)
-    return database
 
 
 def asked(database, **more):

@@ -192,8 +192,8 @@ def exchange(address, data, method="GET"):
                 answer = read_answer(one, method)
             except TimeoutError:
                 return answers
-            except http.client.HTTPException:  # the library's refusal of a bad length comes with its header twice, and the end
-                assert answers and answers[-1].status in (400, 413) and answers[-1].headers["connection"] == "close", answers
+            except http.client.HTTPException:  # a refusal amid headers or body has a text for HEAD, too: the library does not tell the method
+                assert method == "HEAD" and answers and answers[-1].headers["connection"] == "close", answers
                 return answers
             if answer is None:
                 return answers

@@ -269,8 +269,57 @@ TEST_F(HttpServerTest, RefusesWhatIsTooLarge) {
     EXPECT_EQ(status(request("/now", "Content-Length: 999999999999999999999999\r\n")), "413");
     EXPECT_EQ(status(request("/now", "Content-Length: 1001\r\n")), "413");
     EXPECT_EQ(status(request("/now", "Content-Length: 1000\r\n") + std::string(1000, 'x')), "200");
-    EXPECT_EQ(status(request("/now", "Transfer-Encoding: chunked\r\n") + "fff\r\n" + std::string(0xfff, 'x') + "\r\n0\r\n\r\n"), "closed");
+    EXPECT_EQ(status(request("/now", "Transfer-Encoding: chunked\r\n") + "fff\r\n" + std::string(0xfff, 'x') + "\r\n0\r\n\r\n"), "413");
     EXPECT_EQ(status("garbage\r\n\r\n"), "closed");
+}
+
+TEST_F(HttpServerTest, TellsByItselfWhatTheLibraryRefuses) {
+    start({.max_header_bytes = 4096});
+    const std::string rest = " HTTP/1.1\r\nHost: test\r\n\r\n";
+    const std::vector<std::pair<int, std::string>> refused{
+        {400, request("/now", "Content-Length: x\r\n")},
+        {400, request("/now", "Content-Length: 5, 5\r\n") + "hello"},
+        {413, request("/now", "Content-Length: 99999999999999999999\r\n")},
+        {400, request("/now", "no colon\r\n")},
+        {400, request("/now", "Transfer-Encoding: chunked\r\n") + "x\r\n"},
+        {400, "GET /now JUNK/1.1\r\n\r\n"},
+        {414, "GET /" + std::string(20'000, 'x') + rest},
+        {431, request("/now", "X: " + std::string(20'000, 'x') + "\r\n")},
+        {431, request("/now", "X: " + std::string(2'000'000, 'x') + "\r\n")},
+        {505, "GET /now HTTP/2.0\r\n\r\n"},
+    };
+    int counted = 0;
+    for (const auto& [status, bytes] : refused) {
+        Client client(address);
+        client.send(request("/now"));
+        EXPECT_NE(client.until("now").find("HTTP/1.1 200 "), std::string::npos);
+        EXPECT_TRUE(holds_soon([&] { return observer.requests == counted + 1; }));
+        client.forget();
+        client.send(bytes + request("/now"));
+        const std::string got = client.until_closed();
+        const std::string shown = bytes.substr(0, 70) + " -> " + got;
+        EXPECT_TRUE(client.closed()) << shown;
+        EXPECT_TRUE(got.starts_with("HTTP/1.1 " + std::to_string(status) + " ")) << shown;
+        EXPECT_EQ(got.rfind("HTTP/1.1 "), 0u) << shown;
+        EXPECT_NE(got.find("\r\nContent-Type: application/problem+json\r\n"), std::string::npos) << shown;
+        EXPECT_NE(got.find("\r\nConnection: close\r\n"), std::string::npos) << shown;
+        EXPECT_TRUE(got.ends_with("}")) << shown;
+        counted += 2;
+        EXPECT_TRUE(holds_soon([&] { return observer.requests == counted; })) << shown;
+        EXPECT_EQ(observer.last_status, status) << shown;
+    }
+}
+
+TEST_F(HttpServerTest, RefusesADoubledLength) {
+    start();
+    for (const char* second : {"5", "6", "x"}) {
+        Client client(address);
+        client.send(request("/now", std::string("Content-Length: 5\r\nContent-Length: ") + second + "\r\n") + "hello" + request("/now"));
+        const std::string got = client.until_closed();
+        EXPECT_TRUE(client.closed());
+        EXPECT_TRUE(got.starts_with("HTTP/1.1 400 ")) << got;
+        EXPECT_EQ(got.rfind("HTTP/1.1 "), 0u) << got;
+    }
 }
 
 TEST_F(HttpServerTest, ShowsABodyToNobody) {
@@ -430,13 +479,19 @@ TEST_F(HttpServerTest, HoldsTheNumberOfConnections) {
         clients.back()->send(request("/now"));
         clients.back()->until("now");
     }
+    ASSERT_TRUE(holds_soon([this] { return observer.requests == 3; }));
     Client refused(address);
     refused.send(request("/now"));
-    EXPECT_EQ(refused.until_closed(), "");
+    const std::string got = refused.until_closed();
+    EXPECT_TRUE(got.starts_with("HTTP/1.1 503 ")) << got;
+    EXPECT_NE(got.find("\r\nRetry-After: 1\r\n"), std::string::npos) << got;
+    EXPECT_EQ(got.rfind("HTTP/1.1 "), 0u) << got;
+    EXPECT_EQ(observer.connections, 3);
+    EXPECT_TRUE(holds_soon([this] { return observer.requests == 4 && observer.last_status == 503; }));
     clients.pop_back();
     EXPECT_TRUE(holds_soon([this] {
         Client next(address);
-        return next.send(request("/now")) && next.until("now") != "";
+        return next.send(request("/now")) && next.until("now").starts_with("HTTP/1.1 200 ");
     }));
 }
 
