@@ -65,6 +65,7 @@ soak: deps
 	@$(PYTHON) tests/run.py soak $(LAYERS)
 
 bench: deps all
+	@$(call daemon,bench-daemon,-DTOPKD_BENCH=ON,topkd_hot_path)
 	@tests/bench/run.sh
 
 lint:

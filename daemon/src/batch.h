@@ -84,6 +84,7 @@ class Batch {
 
     std::uint64_t records() const { return records_; }
     bool empty() const { return progress_.empty(); }
+    std::size_t rows() const { return deltas_.size() + late_.size() + dead_.size(); }
     std::size_t bytes() const { return deltas_.bytes() + late_.bytes() + dead_bytes_; }
 
     const Aggregate& deltas() const { return deltas_; }
@@ -92,6 +93,7 @@ class Batch {
     const EventTimes& event_times() const { return event_times_; }
     const std::map<Partition, PartitionProgress>& partitions() const { return progress_; }
 
+    /// Empties it; room is kept, at most what the last filling took.
     void clear();
 
   private:

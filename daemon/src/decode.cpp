@@ -1,5 +1,5 @@
-// JSON by simdjson's On Demand parser. It validates only what is visited, so every value is visited; its own number parser
-// refuses numbers beyond a double, which are JSON, so numbers are read from their text.
+// What is not of the plain form (json_members.h) is read by simdjson's On Demand parser. It validates only what is visited, so every value
+// is visited; its own number parser refuses numbers beyond a double, which are JSON, so numbers are read from their text.
 #include "decode.h"
 
 #include <simdjson.h>
@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "event_time.h"
+#include "json_members.h"
 
 namespace topkd {
 namespace {
@@ -23,24 +24,6 @@ using simdjson::error_code;
 /// A parser that had to grow beyond this for one record is given back after it.
 constexpr std::size_t kRetainedBytes = std::size_t{1} << 20;
 constexpr std::size_t kSmallestBuffer = 4096;
-
-/// What the last member of a name held. Text borrows from the parser.
-struct Member {
-    enum class Kind { absent, string, number, other };
-    Kind kind = Kind::absent;
-    std::string_view text;
-};
-
-struct Members {
-    Member video_id, ts, views;
-
-    Member* named(std::string_view name) {
-        if (name == "video_id") return &video_id;
-        if (name == "ts") return &ts;
-        if (name == "views") return &views;
-        return nullptr;
-    }
-};
 
 tl::unexpected<DeadReason> dead(const char* text) {
     return tl::unexpected<DeadReason>(DeadReason{text});
@@ -193,7 +176,8 @@ std::optional<std::int64_t> to_int64(std::string_view text) {
 
 tl::expected<std::string_view, DeadReason> read_video_id(const Member& member) {
     if (member.kind == Member::Kind::absent) return dead("video_id missing");
-    if (member.kind != Member::Kind::string) return dead("video_id not a string");
+    if (member.kind == Member::Kind::ascii && !member.text.empty() && member.text.size() <= kMaxVideoIdBytes) return member.text;
+    if (member.kind != Member::Kind::string && member.kind != Member::Kind::ascii) return dead("video_id not a string");
     if (auto reason = bad_video_id(member.text)) return tl::unexpected<DeadReason>(std::move(*reason));
     return member.text;
 }
@@ -207,7 +191,7 @@ tl::expected<Millis, DeadReason> read_time(const Member& member, const std::opti
         const auto millis = to_int64(member.text);
         if (!millis) return dead("ts out of range");
         time = Millis{*millis};
-    } else if (member.kind == Member::Kind::string) {
+    } else if (member.kind == Member::Kind::string || member.kind == Member::Kind::ascii) {
         time = parse_rfc3339(member.text);
     }
     if (!time) return dead("ts not an integer or RFC 3339 string");
@@ -221,6 +205,16 @@ tl::expected<std::int64_t, DeadReason> read_views(const Member& member) {
     const auto views = to_int64(member.text);
     if (!views || *views < 1 || *views > kMaxViewsPerEvent) return dead("views out of range");
     return *views;
+}
+
+tl::expected<Event, DeadReason> event_of(const Members& members, const Record& record) {
+    const auto video_id = read_video_id(members.video_id);
+    if (!video_id) return tl::unexpected<DeadReason>(video_id.error());
+    const auto time = read_time(members.ts, record.timestamp);
+    if (!time) return tl::unexpected<DeadReason>(time.error());
+    const auto views = read_views(members.views);
+    if (!views) return tl::unexpected<DeadReason>(views.error());
+    return Event{*video_id, *time, *views};
 }
 
 /// An empty value: the key names the video, and only the record knows the time.
@@ -300,15 +294,10 @@ Decoder& Decoder::operator=(Decoder&&) noexcept = default;
 tl::expected<Event, DeadReason> Decoder::decode(const Record& record) {
     if (!record.value) return dead("null value");
     if (record.value->empty()) return decode_key(record);
+    if (const auto plain = read_plain_object(*record.value)) return event_of(*plain, record);
     auto members = json_->read(*record.value);
     if (!members) return tl::unexpected<DeadReason>(std::move(members.error()));
-    const auto video_id = read_video_id(members->video_id);
-    if (!video_id) return tl::unexpected<DeadReason>(video_id.error());
-    const auto time = read_time(members->ts, record.timestamp);
-    if (!time) return tl::unexpected<DeadReason>(time.error());
-    const auto views = read_views(members->views);
-    if (!views) return tl::unexpected<DeadReason>(views.error());
-    return Event{*video_id, *time, *views};
+    return event_of(*members, record);
 }
 
 }  // namespace topkd

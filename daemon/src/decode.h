@@ -44,7 +44,7 @@ class Decoder {
     Decoder(Decoder&&) noexcept;
     Decoder& operator=(Decoder&&) noexcept;
 
-    /// The event's video_id borrows from the decoder or from the record's key: valid until the next decode, or until the
+    /// The event's video_id borrows from the decoder or from the record: valid until the next decode, or until the
     /// record's bytes go, whichever is first.
     tl::expected<Event, DeadReason> decode(const Record& record);
 

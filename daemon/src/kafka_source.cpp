@@ -18,7 +18,7 @@ namespace {
 
 constexpr int kAskTimeoutMs = 3000;
 constexpr int kSyslogError = 3;
-constexpr unsigned kPollsPerService = 256;
+constexpr std::size_t kFetchedAtOnce = 512;
 
 /// librdkafka repeats itself at every attempt to connect; the pipeline logs changes of state instead.
 void log_line(const rd_kafka_t*, int level, const char* facility, const char* text) {
@@ -156,6 +156,9 @@ tl::expected<std::unique_ptr<KafkaSource>, std::string> KafkaSource::create(cons
     }
     source->handle_.reset(handle->release());
     source->topic_.reset(rd_kafka_topic_new(source->handle_.get(), config.topic.c_str(), nullptr));
+    source->queue_.reset(rd_kafka_queue_get_consumer(source->handle_.get()));
+    source->fetched_.reserve(kFetchedAtOnce);
+    source->records_.reserve(kFetchedAtOnce);
     return source;
 }
 
@@ -170,7 +173,9 @@ tl::expected<void, std::string> KafkaSource::subscribe() {
 
 bool KafkaSource::leave(milliseconds timeout) {
     leaving_ = true;
-    message_.reset();
+    fetched_.clear();
+    delivered_ = 0;
+    queue_.reset();
     events_.clear();
     commit_pending_hint();
     const auto deadline = std::chrono::steady_clock::now() + timeout;
@@ -186,7 +191,7 @@ bool KafkaSource::leave(milliseconds timeout) {
             return false;
         }
         // Not rd_kafka_queue_poll_callback: that aborts the process when it meets a record.
-        message_.reset(rd_kafka_consume_queue(queue.get(), 100));
+        const Message nobody_counts(rd_kafka_consume_queue(queue.get(), 100));
     }
     return true;
 }
@@ -204,8 +209,9 @@ void KafkaSource::on_rebalance(rd_kafka_t* handle, rd_kafka_resp_err_t kind, rd_
     } else {
         self.events_.emplace_back(Revoked{std::move(named), rd_kafka_assignment_lost(handle) != 0});
     }
-    // Makes the poll return now: a record behind the rebalance must not overtake it.
-    rd_kafka_yield(handle);
+    if (self.waiting_) {
+        rd_kafka_yield(handle);  // what is waited for is there
+    }
 }
 
 void KafkaSource::on_error(rd_kafka_t* handle, int error, const char* reason, void* opaque) {
@@ -234,30 +240,58 @@ int KafkaSource::on_statistics(rd_kafka_t* handle, char* json, std::size_t size,
     return 0;  // librdkafka frees the text
 }
 
-SourceEvent KafkaSource::poll(milliseconds timeout) {
-    message_.reset();
-    // Statistics and errors have a queue of their own: behind the records they would come seconds late.
-    if (timeout > milliseconds(0) || ++polls_ % kPollsPerService == 0) {
-        rd_kafka_poll(handle_.get(), 0);
-    }
-    if (events_.empty()) {
-        message_.reset(rd_kafka_consumer_poll(handle_.get(), static_cast<int>(timeout.count())));
-        if (message_) {
-            return event_of(*message_);  // events of callbacks that ran before wait for the next poll: errors only
+Delivery KafkaSource::poll(milliseconds timeout, std::size_t at_most) {
+    records_.clear();
+    if (delivered_ == fetched_.size()) {
+        fetched_.clear();
+        delivered_ = 0;
+        if (events_.empty()) {
+            fetch(timeout);
         }
     }
-    if (events_.empty()) {
-        return Nothing{};
+    return deliver(at_most);
+}
+
+void KafkaSource::fetch(milliseconds timeout) {
+    // Statistics and errors have a queue of their own: behind the records they would come seconds late.
+    rd_kafka_poll(handle_.get(), 0);
+    std::array<rd_kafka_message_t*, kFetchedAtOnce> messages{};
+    const auto take = [&](ssize_t count) {
+        for (ssize_t i = 0; i < count; ++i) {
+            fetched_.emplace_back(messages[static_cast<std::size_t>(i)]);
+        }
+    };
+    take(rd_kafka_consume_batch_queue(queue_.get(), 0, messages.data(), messages.size()));
+    if (!fetched_.empty() || !events_.empty() || timeout <= milliseconds(0)) {
+        return;
+    }
+    waiting_ = true;
+    Message first(rd_kafka_consumer_poll(handle_.get(), static_cast<int>(timeout.count())));
+    waiting_ = false;
+    if (first) {
+        fetched_.push_back(std::move(first));
+        take(rd_kafka_consume_batch_queue(queue_.get(), 0, messages.data(), messages.size() - 1));
+    }
+}
+
+Delivery KafkaSource::deliver(std::size_t at_most) {
+    for (; delivered_ < fetched_.size() && records_.size() < at_most; ++delivered_) {
+        const rd_kafka_message_t& message = *fetched_[delivered_];
+        if (message.err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+            ++delivered_;
+            return {records_, event_of(message)};
+        }
+        records_.push_back(record_of(message));
+    }
+    if (delivered_ < fetched_.size() || events_.empty()) {
+        return {records_, Nothing{}};
     }
     SourceEvent event = std::move(events_.front());
     events_.pop_front();
-    return event;
+    return {records_, std::move(event)};
 }
 
 SourceEvent KafkaSource::event_of(const rd_kafka_message_t& message) const {
-    if (message.err == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        return record_of(message);
-    }
     if (message.err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
         return EndOfPartition{Partition{message.partition}, Offset{message.offset}};
     }
@@ -295,6 +329,12 @@ void KafkaSource::unassign(const std::vector<Partition>& partitions) {
     for (const Partition partition : partitions) {
         started_.erase(partition);
     }
+    const auto undelivered = fetched_.begin() + static_cast<std::ptrdiff_t>(delivered_);
+    fetched_.erase(std::remove_if(undelivered, fetched_.end(),
+                                  [this](const Message& message) {
+                                      return message->rkt != nullptr && !started_.contains(Partition{message->partition});
+                                  }),
+                   fetched_.end());
     end_watch_.forget(partitions);
 }
 

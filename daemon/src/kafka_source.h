@@ -5,6 +5,9 @@
 //   what it had queued, so no record of the old position follows. seek_partitions is not used: its timeout is broken.
 // - A rebalance that waits for our answer takes any incremental call for the answer. That is early at worst: the fence
 //   in the database, not the order of callbacks, keeps the counts right.
+// - The batch call loses the record it has just taken when a callback yields, so none does there: a rebalance that lies amid
+//   the records of a batch is told behind them, as if it had come a moment later. The call also waits until the
+//   batch is full, so waiting is done by the call for one record.
 // - A commit behind a JoinGroup on the coordinator's connection comes with the old generation, and the answer costs the
 //   whole assignment. So hints wait for statistics that say the group is steady.
 #pragma once
@@ -54,7 +57,7 @@ class KafkaSource final : public Source {
     /// Leaves the group, for so long at most; false if the library did not finish. Nothing may be called after it.
     bool leave(std::chrono::milliseconds timeout);
 
-    SourceEvent poll(std::chrono::milliseconds timeout) override;
+    Delivery poll(std::chrono::milliseconds timeout, std::size_t at_most) override;
     void acknowledge_assigned() override;
     void acknowledge_revoked(const std::vector<Partition>& partitions) override;
     bool assignment_lost() const override;
@@ -75,9 +78,13 @@ class KafkaSource final : public Source {
     struct MessageDelete {
         void operator()(rd_kafka_message_t* message) const { rd_kafka_message_destroy(message); }
     };
+    struct QueueDelete {
+        void operator()(rd_kafka_queue_t* queue) const { rd_kafka_queue_destroy(queue); }
+    };
     struct ListDelete {
         void operator()(rd_kafka_topic_partition_list_t* list) const { rd_kafka_topic_partition_list_destroy(list); }
     };
+    using Message = std::unique_ptr<rd_kafka_message_t, MessageDelete>;
     using List = std::unique_ptr<rd_kafka_topic_partition_list_t, ListDelete>;
 
     explicit KafkaSource(const std::string& topic) : topic_name_(topic), end_watch_(topic) {}
@@ -85,6 +92,8 @@ class KafkaSource final : public Source {
     static int on_statistics(rd_kafka_t* handle, char* json, std::size_t size, void* self);
     static void on_error(rd_kafka_t* handle, int error, const char* reason, void* self);
 
+    void fetch(std::chrono::milliseconds timeout);
+    Delivery deliver(std::size_t at_most);
     SourceEvent event_of(const rd_kafka_message_t& message) const;
     List list_of(const std::vector<StartAt>& partitions) const;
     List started_among(const std::vector<Partition>& partitions) const;
@@ -96,12 +105,15 @@ class KafkaSource final : public Source {
     std::string topic_name_;
     KafkaEndWatch end_watch_;
     std::unique_ptr<rd_kafka_t, HandleDelete> handle_;
-    std::unique_ptr<rd_kafka_topic_t, TopicDelete> topic_;        // destroyed before the handle
-    std::unique_ptr<rd_kafka_message_t, MessageDelete> message_;  // the record delivered last
-    std::deque<SourceEvent> events_;                              // from callbacks
+    std::unique_ptr<rd_kafka_topic_t, TopicDelete> topic_;  // these are destroyed before the handle
+    std::unique_ptr<rd_kafka_queue_t, QueueDelete> queue_;
+    std::vector<Message> fetched_;  // not delivered yet from `delivered_` on; before it, what the last delivery borrows from
+    std::size_t delivered_ = 0;
+    std::vector<Record> records_;     // the last delivery's
+    std::deque<SourceEvent> events_;  // from callbacks
+    bool waiting_ = false;            // in the call that may be ended by a yield
     std::set<Partition> started_;
     std::map<Partition, Offset> hint_;  // to be committed when the group is steady
-    unsigned polls_ = 0;
     std::chrono::milliseconds heartbeat_interval_{3000};
     bool leaving_ = false;
 };

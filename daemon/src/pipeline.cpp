@@ -189,7 +189,7 @@ void Pipeline::submit_flush() {
     flush_in_flight_ = true;
     flush_cancelled_ = false;
     adopt_idle_advances(batch_);
-    worker_.submit(FlushJob{std::exchange(batch_, Batch{})});
+    worker_.submit(FlushJob{std::exchange(batch_, std::exchange(spare_, Batch{}))});
 }
 
 void Pipeline::tell_call_failed(const JobDone& done) {
@@ -292,6 +292,8 @@ void Pipeline::finish(FlushDone& done) {
     } else {
         flush_failed(done);
     }
+    done.batch.clear();
+    spare_ = std::move(done.batch);
 }
 
 void Pipeline::flush_succeeded(const FlushDone& done) {
@@ -301,7 +303,7 @@ void Pipeline::flush_succeeded(const FlushDone& done) {
     database_clock_.heard(done.result->clock, now_);
     sealed_through_ = std::max(sealed_through_, done.result->sealed_through);
     if (done.batch.consumes()) {  // what is said about flushes is about those with records
-        policy_.flush_succeeded();
+        policy_.flush_succeeded(done.batch.rows(), done.took);
         ++stats_.flushes;
         stats_.last_flush = std::chrono::duration_cast<milliseconds>(done.took);
     }

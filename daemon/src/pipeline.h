@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -101,7 +102,7 @@ class Pipeline {
     struct HourMissing {};
     struct Counted {
         Event event;
-        Hour hour;
+        const Hour* hour = nullptr;  ///< until hours are loaded
         bool late = false;
     };
     using Judgement = std::variant<Counted, DeadReason, HourMissing>;
@@ -140,13 +141,16 @@ class Pipeline {
     void poll_some();
     bool wait_while_full();
     void on_event(SourceEvent event);
-    void on_record(const Record& record);
+    void on_records(std::span<const Record> records);
+    void on_run(std::span<const Record> records, PartitionState& state);
+    void hears_again(PartitionState& state);
     void on_end(const EndOfPartition& end);
     void on_assigned(const Assigned& assigned);
     void on_revoked(const Revoked& revoked);
     void on_trouble(const PartitionTrouble& trouble);
     void on_trouble(const SourceTrouble& trouble);
-    void consume(const Record& record, PartitionState& state);
+    [[nodiscard]] bool consume(const Record& record, PartitionState& state);
+    void bury(const Record& record, DeadReason reason, PartitionProgress& progress);
     Judgement judge(const Record& record, const PartitionState& state);
     void pass_over(PartitionState& state, Offset to);
     void settle_revocation();
@@ -178,6 +182,7 @@ class Pipeline {
 
     std::map<Partition, PartitionState> partitions_;  // exactly the assigned ones
     Batch batch_;
+    Batch spare_;  // an earlier batch, emptied: its room serves the next one
     std::optional<Millis> sealed_through_;
     std::optional<CounterLimits> limits_;
     DatabaseClock database_clock_;

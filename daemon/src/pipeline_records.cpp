@@ -15,12 +15,14 @@ using std::chrono::milliseconds;
 
 namespace {
 
-constexpr int kEventsPerStep = 1000;
+constexpr std::size_t kRecordsPerPoll = 512;
+constexpr std::size_t kRecordsPerStep = 2048;
 constexpr milliseconds kPollIdle{50};
 constexpr milliseconds kPollBusy{10};
 /// A full batch waits this long without reading, which keeps what librdkafka has fetched; then the partitions are
-/// stopped, which throws that away, and rebalances are served again. Far below any max.poll.interval.ms.
-constexpr milliseconds kFullWithoutPolling{1000};
+/// stopped, which throws that away, and rebalances are served again. Below any max.poll.interval.ms, and as long as a flush of a
+/// full batch should take: a revocation would have to wait for that anyway.
+constexpr milliseconds kFullWithoutPolling{FlushPolicy::kLongestFlush};
 constexpr milliseconds kRevocationPatience{5000};
 constexpr milliseconds kTroubleRetry{500};
 constexpr milliseconds kRefusedRetry{5000};
@@ -40,15 +42,15 @@ milliseconds Pipeline::poll_timeout() const {
 
 void Pipeline::poll_some() {
     milliseconds timeout = poll_timeout();
-    for (int i = 0; i < kEventsPerStep; ++i) {
-        SourceEvent event = source_.poll(timeout);
+    for (std::size_t read = 0; read < kRecordsPerStep;) {
+        Delivery delivery = source_.poll(timeout, std::min(kRecordsPerPoll, policy_.room(batch_)));
         wall_ = clock_.wall();  // after the wait: a record is judged by a clock no older than itself
-        if (std::holds_alternative<Nothing>(event)) {
-            return;
-        }
-        const bool from_log = std::holds_alternative<Record>(event) || std::holds_alternative<EndOfPartition>(event);
-        on_event(std::move(event));
-        if (!from_log || status_ != Status::kRunning || policy_.full(batch_)) {
+        read += delivery.records.size();
+        on_records(delivery.records);
+        const bool more = std::holds_alternative<EndOfPartition>(delivery.event) ||
+                          (std::holds_alternative<Nothing>(delivery.event) && !delivery.records.empty());
+        on_event(std::move(delivery.event));
+        if (!more || status_ != Status::kRunning || policy_.full(batch_)) {
             return;
         }
         timeout = milliseconds(0);
@@ -80,9 +82,7 @@ bool Pipeline::wait_while_full() {
 }
 
 void Pipeline::on_event(SourceEvent event) {
-    if (const auto* record = std::get_if<Record>(&event)) {
-        on_record(*record);
-    } else if (const auto* end = std::get_if<EndOfPartition>(&event)) {
+    if (const auto* end = std::get_if<EndOfPartition>(&event)) {
         on_end(*end);
     } else if (const auto* assigned = std::get_if<Assigned>(&event)) {
         on_assigned(*assigned);
@@ -95,37 +95,63 @@ void Pipeline::on_event(SourceEvent event) {
     }
 }
 
-void Pipeline::on_record(const Record& record) {
-    const auto found = partitions_.find(record.partition);
-    if (found == partitions_.end() || !found->second.reading()) {
-        return;  // of an earlier position, or of a partition that is gone; it will be read again by whoever has it
+void Pipeline::on_records(std::span<const Record> records) {
+    while (!records.empty()) {
+        const Partition partition = records.front().partition;
+        const auto behind =
+            std::find_if(records.begin(), records.end(), [&](const Record& record) { return record.partition != partition; });
+        const auto count = static_cast<std::size_t>(behind - records.begin());
+        if (const auto found = partitions_.find(partition); found != partitions_.end()) {
+            on_run(records.first(count), found->second);
+        }
+        records = records.subspan(count);
     }
-    PartitionState& state = found->second;
-    switch (state.examine(record)) {
-        case PartitionState::Verdict::kDrop:
-            return;
-        case PartitionState::Verdict::kMismatch:
+}
+
+// What is looked up by partition, or only the last record decides, is done once a run.
+void Pipeline::on_run(std::span<const Record> records, PartitionState& state) {
+    const std::optional<Offset> end = end_of(state.partition());
+    const Record* last = nullptr;
+    for (const Record& record : records) {
+        if (!state.reading()) {
+            break;  // of an earlier position, or of a partition that was stopped; it will be read again by whoever has it
+        }
+        const PartitionState::Verdict verdict = state.examine(record);
+        if (verdict == PartitionState::Verdict::kDrop) {
+            continue;
+        }
+        if (verdict == PartitionState::Verdict::kMismatch) {
             source_.stop({record.partition});
             refuse(state, fmt::format("the record at offset {} is not the one that was counted there: was the topic made "
                                       "again? To count what is there now: SELECT topk.reset_progress('{}', '{}', {}, "
                                       "<offset>, '<reason>');",
                                       raw(record.offset), config_.counter, config_.topic, raw(record.partition)));
             return;
-        case PartitionState::Verdict::kConsume:
-            break;
+        }
+        if (last == nullptr) {
+            hears_again(state);
+        }
+        if (end && record.offset >= *end) {
+            pass_over(state, *end);
+        } else if (consume(record, state)) {
+            last = &record;
+        } else {
+            return;  // rewound: what was consumed before is gone, too
+        }
     }
+    if (last != nullptr) {
+        PartitionProgress& progress = batch_.progress(state.partition(), state.epoch(), state.position());
+        progress.last = fingerprint_of(*last);
+    }
+}
+
+void Pipeline::hears_again(PartitionState& state) {
     state.heard(now_);
     if (std::exchange(brokers_away_, false)) {
         spdlog::info("reading from the brokers again");
     }
     if (state.accept()) {
-        spdlog::info("{}: read again from offset {}", name_of(record.partition), raw(state.position()));
-    }
-    const std::optional<Offset> end = end_of(record.partition);
-    if (end && record.offset >= *end) {
-        pass_over(state, *end);
-    } else {
-        consume(record, state);
+        spdlog::info("{}: read again from offset {}", name_of(state.partition()), raw(state.position()));
     }
 }
 
@@ -146,31 +172,25 @@ void Pipeline::on_end(const EndOfPartition& end) {
     found->second.reached_end();
 }
 
-void Pipeline::consume(const Record& record, PartitionState& state) {
+bool Pipeline::consume(const Record& record, PartitionState& state) {
     Judgement judgement = judge(record, state);
     if (std::holds_alternative<HourMissing>(judgement)) {
         rewind("an hour was not loaded yet");
-        return;
+        return false;
     }
     PartitionProgress& progress = batch_.progress(record.partition, state.epoch(), state.position());
     progress.skipped += raw(record.offset) - raw(state.position());  // offsets that delivered no record
     if (auto* reason = std::get_if<DeadReason>(&judgement)) {
-        ++progress.dead;
-        const auto poison = poisons_.find({record.partition, record.offset});
-        Record buried = record;
-        if (poison != poisons_.end() && poison->second.without_payload) {
-            buried.key = buried.value = std::nullopt;
-        }
-        batch_.bury(buried, std::move(*reason));
+        bury(record, std::move(*reason), progress);
     } else {
         const auto& counted = std::get<Counted>(judgement);
         if (counted.late) {
             ++progress.late;
             ++stats_.late;
-            batch_.count_late(counted.hour.start, counted.event.video_id, counted.event.views);
+            batch_.count_late(counted.hour->start, counted.event.video_id, counted.event.views);
         } else {
             ++progress.counted;
-            batch_.count(counted.hour.start, counted.event.video_id, counted.event.views);
+            batch_.count(counted.hour->start, counted.event.video_id, counted.event.views);
             batch_.note_time(counted.event.time, wall_);
         }
         // An event may be ahead of the clock within the skew; it must not drag the watermark along.
@@ -178,15 +198,25 @@ void Pipeline::consume(const Record& record, PartitionState& state) {
         progress.watermark = std::max(progress.watermark.value_or(time), time);
         state.raise_watermark(time);
     }
-    progress.last = fingerprint_of(record);
     progress.to = next(record.offset);
     state.advance(progress.to);
     batch_.record_consumed();
     ++stats_.records;
-    if (past_end(state)) {
+    if (!config_.ends.empty() && past_end(state)) {
         source_.stop({record.partition});
         state.interrupt();
     }
+    return true;
+}
+
+void Pipeline::bury(const Record& record, DeadReason reason, PartitionProgress& progress) {
+    ++progress.dead;
+    const auto poison = poisons_.find({record.partition, record.offset});
+    Record buried = record;
+    if (poison != poisons_.end() && poison->second.without_payload) {
+        buried.key = buried.value = std::nullopt;
+    }
+    batch_.bury(buried, std::move(reason));
 }
 
 Pipeline::Judgement Pipeline::judge(const Record& record, const PartitionState& state) {
@@ -208,7 +238,7 @@ Pipeline::Judgement Pipeline::judge(const Record& record, const PartitionState& 
         missing_hour_ = event->time;
         return HourMissing{};
     }
-    return Counted{*event, *hour, is_late(*hour, state.watermark(), sealed_through_, limits_->lateness)};
+    return Counted{*event, hour, is_late(*hour, state.watermark(), sealed_through_, limits_->lateness)};
 }
 
 void Pipeline::pass_over(PartitionState& state, Offset to) {

@@ -1,5 +1,7 @@
 #include "sink_worker.h"
 
+#include <pthread.h>
+
 #include <cassert>
 #include <utility>
 
@@ -98,6 +100,7 @@ JobDone SinkWorker::run(Job job) {
 }
 
 void SinkWorker::loop() {
+    ::pthread_setname_np(::pthread_self(), "sink");  // as top -H and /proc show it
     for (;;) {
         std::optional<Job> job;
         {

@@ -1,10 +1,12 @@
 // The seam to the log: what the pipeline needs of a Kafka consumer that is a member of a group. Every call is made from
-// the consumer thread. A rebalance is an event like a record: the source does not answer it by itself, the pipeline
+// the consumer thread. Records come many at a time. A rebalance is an event: the source does not answer it by itself, the pipeline
 // acknowledges it when it is ready to. Tests put a fake log behind this interface.
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <optional>
+#include <span>
 #include <string>
 #include <tl/expected.hpp>
 #include <variant>
@@ -45,7 +47,13 @@ struct SourceTrouble {
     bool fatal = false;
 };
 
-using SourceEvent = std::variant<Nothing, Record, EndOfPartition, Assigned, Revoked, PartitionTrouble, SourceTrouble>;
+using SourceEvent = std::variant<Nothing, EndOfPartition, Assigned, Revoked, PartitionTrouble, SourceTrouble>;
+
+/// What one poll brought: records, each partition's in the order of its log, and what came behind them.
+struct Delivery {
+    std::span<const Record> records;
+    SourceEvent event;
+};
 
 struct StartAt {
     Partition partition{};
@@ -70,8 +78,9 @@ class Source {
   public:
     virtual ~Source() = default;
 
-    /// The next event; Nothing after the timeout. A record's views are valid until the next poll.
-    virtual SourceEvent poll(std::chrono::milliseconds timeout) = 0;
+    /// Waits until there is anything, for as long as the timeout. Requires at_most > 0: that many records. They are valid until the
+    /// next poll, also when it is found out amid them that their partition has to be stopped: the caller drops the rest.
+    virtual Delivery poll(std::chrono::milliseconds timeout, std::size_t at_most) = 0;
 
     /// Answer to the last Assigned: joins the generation, starts nothing.
     virtual void acknowledge_assigned() = 0;

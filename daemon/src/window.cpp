@@ -34,10 +34,13 @@ bool HourMap::load(std::vector<Hour> hours) {
 }
 
 const Hour* HourMap::find(Millis instant) const {
+    if (found_ < hours_.size() && instant >= hours_[found_].start && instant < hours_[found_].end) return &hours_[found_];
     const auto behind = std::upper_bound(hours_.begin(), hours_.end(), instant, [](Millis t, const Hour& hour) { return t < hour.start; });
     if (behind == hours_.begin()) return nullptr;
     const Hour& hour = *std::prev(behind);
-    return instant < hour.end ? &hour : nullptr;
+    if (instant >= hour.end) return nullptr;
+    found_ = static_cast<std::size_t>(&hour - hours_.data());
+    return &hour;
 }
 
 Millis HourMap::covers_from() const {

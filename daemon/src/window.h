@@ -30,7 +30,7 @@ inline bool is_late(const Hour& hour, std::optional<Millis> watermark, std::opti
     return sealed || (watermark && raw(hour.end) + lateness.count() <= raw(*watermark));
 }
 
-/// Hours by time. Reading is thread safe as long as nobody loads.
+/// Hours by time. Not thread safe.
 class HourMap {
   public:
     /// Adds hours, in any order; hours already known that overlap the new ones give way to them. Holes are allowed.
@@ -50,7 +50,8 @@ class HourMap {
     void clear() { hours_.clear(); }
 
   private:
-    std::vector<Hour> hours_;  // by start, disjoint
+    std::vector<Hour> hours_;        // by start, disjoint
+    mutable std::size_t found_ = 0;  // the last answer: most events are of the same hour as the one before
 };
 
 }  // namespace topkd

@@ -100,7 +100,8 @@ struct FakeLog {
     void marker(int partition) { at(Partition{partition}).push_back(std::nullopt); }
 };
 
-/// Delivers the log to one member. Tests push rebalance events; started partitions are read in a random order.
+/// Delivers the log to one member, a random number of records at a time. Tests push rebalance events; started partitions are read in a
+/// random order.
 class FakeSource final : public Source {
   public:
     FakeSource(FakeLog& log, Faults& faults, const Clock& clock, unsigned seed)
@@ -116,17 +117,17 @@ class FakeSource final : public Source {
     int acknowledged_assignments = 0;
     bool lost = false;
     double redelivery = 0;
+    double overtaking = 0;  // how often records come before an event that was there first
 
-    SourceEvent poll(std::chrono::milliseconds) override {
-        if (!events_.empty()) {
-            SourceEvent event = std::move(events_.front());
-            events_.pop_front();
-            return event;
+    Delivery poll(std::chrono::milliseconds, std::size_t at_most) override {
+        records_.clear();
+        if (events_.empty() || std::bernoulli_distribution(overtaking)(random_)) {
+            SourceEvent event = read(std::min(at_most, std::uniform_int_distribution<std::size_t>(1, 8)(random_)));
+            if (events_.empty() || !std::holds_alternative<Nothing>(event)) return {records_, std::move(event)};
         }
-        if (cursors_.empty() || std::bernoulli_distribution(0.05)(random_)) return Nothing{};
-        auto chosen = cursors_.begin();
-        std::advance(chosen, std::uniform_int_distribution<long>(0, static_cast<long>(cursors_.size()) - 1)(random_));
-        return deliver(chosen->first, chosen->second);
+        SourceEvent event = std::move(events_.front());
+        events_.pop_front();
+        return {records_, std::move(event)};
     }
     void acknowledge_assigned() override { ++acknowledged_assignments; }
     void acknowledge_revoked(const std::vector<Partition>& partitions) override {
@@ -168,7 +169,18 @@ class FakeSource final : public Source {
         bool end_told = false;
     };
 
-    SourceEvent deliver(Partition p, Cursor& cursor) {
+    SourceEvent read(std::size_t at_most) {
+        while (records_.size() < at_most) {
+            if (cursors_.empty() || std::bernoulli_distribution(0.05)(random_)) break;
+            auto chosen = cursors_.begin();
+            std::advance(chosen, std::uniform_int_distribution<long>(0, static_cast<long>(cursors_.size()) - 1)(random_));
+            SourceEvent event = read(chosen->first, chosen->second);
+            if (!std::holds_alternative<Nothing>(event)) return event;
+        }
+        return Nothing{};
+    }
+
+    SourceEvent read(Partition p, Cursor& cursor) {
         if (raw(cursor.next) > log_.end(p) || raw(cursor.next) < log_.starts[static_cast<std::size_t>(raw(p))]) {
             cursors_.erase(p);
             return PartitionTrouble{p, "offset out of range"};
@@ -181,7 +193,10 @@ class FakeSource final : public Source {
             const Offset offset = cursor.next;
             cursor.next = next(cursor.next);
             cursor.end_told = false;
-            if (entry) return Record{p, offset, Millis{entry->timestamp}, std::nullopt, entry->value};
+            if (entry) {
+                records_.push_back(Record{p, offset, Millis{entry->timestamp}, std::nullopt, entry->value});
+                return Nothing{};
+            }
         }
         if (cursor.end_told) return Nothing{};
         cursor.end_told = true;
@@ -197,6 +212,7 @@ class FakeSource final : public Source {
     const Clock& clock_;
     std::mt19937 random_;
     std::deque<SourceEvent> events_;
+    std::vector<Record> records_;
     std::map<Partition, Cursor> cursors_;
     std::set<Partition> awaited_;
     mutable std::map<Partition, ConfirmedEnd> confirmed_;

@@ -47,6 +47,7 @@ class World {
             members_.push_back(
                 std::make_unique<Member>(log, database, faults, clock_, mode, "m" + std::to_string(i), static_cast<unsigned>(random_())));
             members_.back()->source.redelivery = 0.01;
+            members_.back()->source.overtaking = 0.5;
         }
     }
 

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "flush_policy.h"
+#include "batch.h"
 
 namespace topkd::test {
 namespace {
@@ -19,31 +19,6 @@ TEST(SinkError, OnlyContentIsBlamedOnRecords) {
     EXPECT_EQ(classify_sqlstate("TK002"), kSealed);
     EXPECT_EQ(classify_sqlstate("22023"), kProtocol);
     EXPECT_EQ(classify_sqlstate("42704"), kNoCounter);
-}
-
-TEST(FlushPolicy, FlushesByTimeOrSize) {
-    FlushPolicy policy(std::chrono::milliseconds(500), 1 << 20);
-    Batch batch;
-    const Instant now = Instant{} + std::chrono::hours(1);
-    EXPECT_FALSE(policy.due(batch, now));
-    batch.progress(Partition{0}, 1, Offset{0});
-    EXPECT_TRUE(policy.due(batch, now));
-    policy.flush_started(now);
-    EXPECT_FALSE(policy.due(batch, now + std::chrono::milliseconds(499)));
-    EXPECT_TRUE(policy.due(batch, now + std::chrono::milliseconds(500)));
-    for (int i = 0; !policy.full(batch); ++i) batch.count(Millis{0}, "video" + std::to_string(i), 1);
-    EXPECT_TRUE(policy.due(batch, now));
-    EXPECT_GE(batch.bytes(), 1u << 20);
-}
-
-TEST(FlushPolicy, CutsDownAndGrowsBack) {
-    FlushPolicy policy(std::chrono::milliseconds(500), 1 << 20);
-    policy.cut_down(1000);
-    EXPECT_EQ(policy.record_limit(), 500u);
-    policy.cut_down(1);
-    EXPECT_EQ(policy.record_limit(), 1u);
-    for (int i = 0; i < 30; ++i) policy.flush_succeeded();
-    EXPECT_FALSE(policy.record_limit());
 }
 
 TEST(Batch, PayloadsAreCappedOffsetsAreNot) {
