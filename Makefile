@@ -65,6 +65,7 @@ soak: deps
 	@$(PYTHON) tests/run.py soak $(LAYERS)
 
 bench: deps all
+	@$(call daemon,daemon,,upsert_ingest)
 	@tests/bench/run.sh
 
 lint:
