@@ -8,6 +8,7 @@ import contextlib
 import os
 import re
 import threading
+import time
 from collections import defaultdict
 
 from load import TICKS, descendants, kafka_pid
@@ -38,8 +39,10 @@ class Accounts:
         self.backends, self.first, self.last, self.component = {}, {}, {}, {}
         self.ended, self.failure = threading.Event(), None
         self.memory = defaultdict(int)  # largest resident set of a client, bytes
+        self.resident = []  # (seconds, bytes of all clients)
 
     def __enter__(self):
+        self.began = time.monotonic()
         self._sample(first=True)
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -68,9 +71,11 @@ class Accounts:
 
     def _sample(self, first=False):
         self._note("kafka", kafka_pid(self.rig), "broker", first)
+        self.now = 0
         for name, pid in self.clients.items():
             for process in descendants(pid):
                 self._threads(name, process, first)
+        self.resident.append((time.monotonic() - self.began, self.now))
         self._postgres(first)
 
     def _note(self, key, pid, component, first):
@@ -90,9 +95,10 @@ class Accounts:
                 seen = stat_of(f"/proc/{pid}/task/{thread}")
                 if seen:
                     self._put((name, thread), f"{name.split()[0]}: {self._kind(seen[0], main, int(thread) == pid)}", seen[1], first)
-            largest = re.search(r"VmHWM:\s+(\d+)", open(f"/proc/{pid}/status").read())
-            if largest:  # a zombie has none
-                self.memory[name] = max(self.memory[name], int(largest[1]) * 1024)
+            sizes = dict(re.findall(r"^(VmHWM|VmRSS):\s+(\d+) kB", open(f"/proc/{pid}/status").read(), re.M))
+            if len(sizes) == 2:  # a zombie has none
+                self.memory[name] = max(self.memory[name], int(sizes["VmHWM"]) * 1024)
+                self.now += int(sizes["VmRSS"]) * 1024
 
     @staticmethod
     def _kind(thread, main, is_main):

@@ -19,6 +19,7 @@ UPSERT_INGEST = TOPKD.parent / "upsert_ingest"
 FLINK_SH = Path(__file__).resolve().parent / "flink/flink.sh"
 SPANS = ("hour", "day", "month", "all_time")
 FINGERPRINT = "sum(views)::numeric, sum(views * hashtextextended(video_id, 0)::numeric)"
+STOP_SECONDS = 300  # a flush under way is waited for
 HOURS_SEALED = 2  # of a run that crosses two hour boundaries
 
 
@@ -39,10 +40,13 @@ class Arm:
         """Nothing is left to be done but what comes with later events."""
         return True
 
-    def stop(self):
-        """In the middle of its work, if need be."""
-        for process in self.processes:
-            if process in self.rig.processes and self.rig.stop(process):
+    def stop(self, cut=False):
+        """In the middle of its work, if cut: then the last flush may have been too long for its end, and is read again."""
+        running = [process for process in self.processes if process in self.rig.processes]
+        for process in running:
+            process.child.terminate()
+        for process in running:
+            if self.rig.finish(process, STOP_SECONDS) and not cut:
                 raise RigError(f"{process.name} failed:\n{process.tail()}")
 
     def hours(self):
@@ -205,8 +209,9 @@ class Flink(Arm):
         cursor.execute("SELECT coalesce(sum(views), 0)::bigint FROM views_hour")
         return cursor.fetchone()[0]
 
-    def stop(self):
-        self.processes[0].stop()
+    def stop(self, cut=False):
+        for process in self.processes:
+            process.stop()
 
     def hours(self):
         found = {window: tuple(rest) for window, *rest in self.rig.query(f"SELECT window_start, {FINGERPRINT} FROM views_hour GROUP BY 1")}

@@ -9,7 +9,10 @@ Parts, chosen with --parts:
 """
 
 import random
+import statistics
 import sys
+
+import psycopg2
 
 import ingest_freshness
 import ingest_growth
@@ -104,8 +107,8 @@ class Bench:
                              f"{median_and_range([o.events_a_postgres_second() for o in ran], '{:,.0f}')} events a CPU second of PostgreSQL; "
                              f"{median_and_range([o.postgres() / o.rows * 1e6 for o in ran], '{:.1f}')} CPU µs a row")
         if "topkd" in found and "upserts" in found:
-            ratio = found["topkd"][0].events_a_postgres_second() / found["upserts"][0].events_a_postgres_second()
-            self.report.bar(where, "events a CPU second of PostgreSQL beside upserts'", ratio, BAR_RATIO, "{:.1f}x", at_least=True)
+            ours, theirs = (statistics.median(o.events_a_postgres_second() for o in found[name]) for name in ("topkd", "upserts"))
+            self.report.bar(where, "events a CPU second of PostgreSQL beside upserts'", ours / max(theirs, 1e-9), BAR_RATIO, "{:.1f}x", at_least=True)
 
     def saturation(self):
         for zipf, videos in self.args.cells:
@@ -121,6 +124,7 @@ class Bench:
             limit, self.args.arm_seconds = self.args.arm_seconds, events / 20_000 + 60
             outcome = self.one(ARMS["topkd"], topic, events, {}, 1)
             self.args.arm_seconds = limit
+        self.report.line(outcome.drift())
         flush = total(outcome.cpu, "postgres: flush")
         self.report.line(f"  a flush's row: {flush / outcome.rows * 1e6:.2f} CPU µs of its backend; expected distinct videos a second at this rate "
                          f"{distinct(outcome.rate(), args.sustained_videos, 1.0):,.0f}")
@@ -167,6 +171,8 @@ def measure(report, args):
                 bench.run()
         except Unavailable as error:
             report.line(f"\nPostgreSQL {major}: NOT MEASURED: {error}")
+        except psycopg2.Error as error:
+            raise RigError(f"PostgreSQL {major}: {error}") from error
 
 
 def main():

@@ -5,6 +5,7 @@ all designs.
 """
 
 import contextlib
+import functools
 import os
 import shutil
 import threading
@@ -30,6 +31,7 @@ CREATE INDEX ON views_{span} (window_start, views DESC);
 """
 
 
+@functools.cache
 def first_event():
     """Yesterday at half past twelve: recent, and two hours later it is still the same day."""
     day = datetime.now(timezone.utc).replace(hour=12, minute=30, second=0, microsecond=0) - timedelta(days=1)
