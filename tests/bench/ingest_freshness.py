@@ -5,7 +5,6 @@ The rates go up until one is not kept up with. Before the first the hour gets --
 """
 
 import contextlib
-import math
 import re
 import threading
 import time
@@ -14,6 +13,7 @@ from benchmark import count, counts, percentile
 from cpu_accounts import Accounts, describe
 from ingest_arms import ARMS, Topkd
 from ingest_rig import PRODUCER
+from line_plot import line_plot
 from load import PARTITIONS, TOPIC, Probes, Sightings, avoid_hour_end
 from rig.rig import RigError, wait_until
 
@@ -124,28 +124,20 @@ def shown(milliseconds):
     return f"{milliseconds:.0f}" if milliseconds < 1e9 else f"over {GRACE_SECONDS * 1000}"
 
 
-def plot(points, width=60):
-    """p50 and p99 by rate, on a logarithmic scale from 10 ms to 30 s."""
-    for rate, p50, p99 in points:
-        def column(value):
-            return round(min(1.0, max(0.0, math.log10(max(value, 10) / 10) / math.log10(3000))) * (width - 1))
-        row = [" "] * width
-        row[column(1000)] = "|"
-        row[column(p99)] = "9"
-        row[column(p50)] = "5"
-        yield f"  {rate:>9,} {''.join(row)}"
-
-
 def measure(bench):
+    series = {}
     for kind in bench.args.freshness_arms:
         bench.report.line(f"{kind.name}: Zipf 1.0 over {bench.args.freshness_videos:,} videos, {bench.args.fill:,} events in the hour at first; the list's first {LENGTH}, "
                           f"asked every {POLL_PAUSE_SECONDS * 1000:.0f} ms")
         with bench.rig.topic(PARTITIONS, TOPIC), bench.rig.fresh_database(f"freshness_{kind.name}"):
             points = Ramp(bench, kind).run()
-        bench.report.line("    events/s 10 ms … 30 s, logarithmic; 5 is p50, 9 is p99, | one second")
-        for line in plot(points):
-            bench.report.line(line)
+        series[f"{kind.name}, p50"] = [(rate, p50) for rate, p50, _ in points]
+        series[f"{kind.name}, p99"] = [(rate, p99) for rate, _, p99 in points]
         if kind is Topkd:
             reached = [p99 for rate, _, p99 in points if rate == BAR_RATE]
             if BAR_RATE in bench.args.rates:
                 bench.report.bar(f"freshness, {BAR_RATE:,} events/s", "p99 in ms", reached[0] if reached else 1e9, BAR_P99_MS, "{:,.0f}")
+    path = bench.report.path.with_name("ingest-freshness.svg")
+    longest = {name: [(rate, min(value, GRACE_SECONDS * 1000)) for rate, value in line] for name, line in series.items()}
+    path.write_text(line_plot("From an event produced to the list of the running hour", "events/s", "ms", longest, BAR_P99_MS))
+    bench.report.line(f"  plot: {path}")

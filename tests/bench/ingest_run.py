@@ -91,6 +91,17 @@ class Watch:
                 raise RigError(f"{self.arm.name}: {self.counted:,} of {self.events:,} events, and nothing new for {STALL_SECONDS} s")
             time.sleep(POLL_SECONDS)
 
+    def wind_down(self, cursor):
+        """Asks the consumers to end: what is under way is written yet, and belongs to the run. When it was."""
+        written, seen = 0.0, self.arm.counted(cursor)
+        for process in self.arm.processes:
+            process.child.terminate()
+        while any(process.child.poll() is None for process in self.arm.processes):
+            time.sleep(POLL_SECONDS)
+            if (now := self.arm.counted(cursor)) != seen:
+                written, seen = time.monotonic(), now
+        return written
+
     def follow_flink(self):
         """It says itself when it is done; its start, which compiles its plans, is not its rate."""
         began = time.monotonic()
@@ -121,11 +132,14 @@ def run_arm(rig, arm, events, limit):
         arm.start()
         try:
             with Accounts(rig, arm.pids()) as accounts:
+                began = time.monotonic()
                 seconds = watch.follow_flink() if isinstance(arm, Flink) else watch.follow(cursor)
+                if watch.cut and not isinstance(arm, Flink):
+                    seconds = (max(seconds[0], watch.wind_down(cursor) - began),) * 2
             cpu = accounts.seconds()
         finally:
             arm.stop(watch.cut)
-        watch.counted = arm.counted(cursor)  # stopping flushes
+        watch.counted = arm.counted(cursor)
     wal = wal_position(rig) - before
     with Accounts(rig, {}) as after:
         rig.admin("CHECKPOINT")
