@@ -6,7 +6,6 @@ the fingerprints of a day's hours add up to the day's.
 """
 
 import contextlib
-
 import re
 import shutil
 import subprocess
@@ -33,7 +32,7 @@ class Arm:
         self.processes = []
 
     def pids(self):
-        return {f"{self.name}" if len(self.processes) == 1 else f"{self.name} {number}": process.child.pid
+        return {self.name if len(self.processes) == 1 else f"{self.name} {number}": process.child.pid
                 for number, process in enumerate(self.processes, 1)}
 
     def settled(self, cursor):

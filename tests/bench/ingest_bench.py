@@ -99,7 +99,7 @@ class Bench:
     def summary(self, where, found):
         self.report.line(f"{where}: median (smallest–largest) of {self.args.rounds}")
         for name, outcomes in found.items():
-            ran = [outcome for outcome in outcomes if outcome.events]
+            ran = [outcome for outcome in outcomes if outcome.events and outcome.rows]
             if not ran:
                 self.report.line(f"  {name:10} nothing visible in {self.args.arm_seconds} s")
                 continue

@@ -57,7 +57,8 @@ class Outcome:
         yield (f"{self.arm}: {self.rate():,.0f} events/s ({self.events:,} in {self.counted_seconds:.1f} s{cut}"
                + (f", {rest:.1f} s more until sealed and rolled up" if rest > 0.05 else "") + ")"
                f"; {self.events_a_postgres_second():,.0f} events a CPU second of PostgreSQL")
-        yield f"  CPU s a million events: {describe(self.cpu, self.events)}; PostgreSQL {self.postgres() / self.events * 1e6:.2f} with {self.checkpoint / self.events * 1e6:.2f} of the checkpoint after it"
+        yield (f"  CPU s a million events: {describe(self.cpu, self.events)}; PostgreSQL "
+               f"{self.postgres() / self.events * 1e6:.2f} with {self.checkpoint / self.events * 1e6:.2f} of the checkpoint after it")
         rolled = f", {self.rolled / self.events:.3f} rolled up" if self.rolled else ""
         yield (f"  rows written an event: {self.rows / self.events:.3f}{rolled}; WAL {self.wal / self.events:,.0f} bytes an event; "
                f"largest resident set {self.memory / (1 << 20):,.0f} MiB")
