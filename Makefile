@@ -66,6 +66,7 @@ soak: deps
 
 bench: deps all
 	@$(call daemon,bench-daemon,-DTOPKD_BENCH=ON,topkd_hot_path)
+	@$(call daemon,daemon,,upsert_ingest)
 	@tests/bench/run.sh
 
 lint:

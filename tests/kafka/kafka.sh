@@ -11,6 +11,7 @@
 #   kafka.sh topic delete NAME | topic alter NAME [--partitions N] [--config key=value]...
 #   kafka.sh delete-records NAME PARTITION:OFFSET...    raises the log start (OFFSET -1: to the end)
 # DIR defaults to build/kafka/node, or $KAFKA_DIR. --port 0 picks a free port. Every command but install takes --dir.
+# KAFKA_JAVA_OPTIONS replaces the broker's options of Java.
 # A node is broker and controller. It is alone unless told of others, each in a folder of its own:
 #   kafka.sh cluster-id                                 prints a new id, the same for all nodes
 #   kafka.sh start --node-id N --voters 1@127.0.0.1:P1,2@127.0.0.1:P2,... --cluster-id ID [--no-wait] ...
@@ -106,7 +107,9 @@ END
     cp "$here/log4j2.properties" "$dir/log4j2.properties"
 }
 
+# To start fast; a benchmark wants others
 java_options=(-Xms256m -Xmx512m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto -Djava.awt.headless=true)
+[ -z "${KAFKA_JAVA_OPTIONS:-}" ] || read -ra java_options <<<"$KAFKA_JAVA_OPTIONS"
 
 start() {
     local pid
