@@ -106,8 +106,11 @@ const char* ListSource::open_hours(const Counter& counter, const Cover& cover) {
             if (next == cover.hours.size() || cover.hours[next].window >= end) return "a partition was made by hand";
             Table* table = open_table(partition.table, 1);
             if (table == nullptr) return kNoIndex;
+            // Most days that were made ahead have no hour yet: what is in no block no snapshot sees.
+            const bool is_empty = RelationGetNumberOfBlocks(table->open.relation) == 0;
             for (; next < cover.hours.size() && cover.hours[next].window < end; ++next) {
                 const Part& hour = cover.hours[next];
+                if (is_empty) continue;
                 add_part(table, hour, table->rows * share_of_day(hour.window, partition.start), next < cover.prepared_hours);
             }
         }
