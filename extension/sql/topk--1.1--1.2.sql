@@ -130,3 +130,56 @@ BEGIN
 END
 $maintain$;
 COMMENT ON PROCEDURE topk.maintain IS 'seals, rolls up, refreshes, prepares and expires what is due, and makes partitions ahead, in steps that take turns, which it commits; raises the first error when all parts are done; for the counter''s owner and admins';
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Schedule: who may not use pg_cron is told how to
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION topk.schedule(counter text DEFAULT 'video_views', every interval DEFAULT NULL) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $schedule$
+DECLARE
+    here text := (SELECT e.extversion FROM pg_extension e WHERE e.extname = 'pg_cron');
+    version text := coalesce(here, (SELECT a.default_version FROM pg_available_extensions() a WHERE a.name = 'pg_cron'));
+    has_seconds boolean := coalesce(regexp_match(version, '^([0-9]+)[.]([0-9]+)')::int[] >= '{1,5}', false);
+    seconds numeric := coalesce(extract(epoch FROM every), CASE WHEN has_seconds THEN 10 ELSE 60 END);
+    command text := format('CALL topk.maintain(%L)', counter);
+    timing text;
+    as_role text := '';
+BEGIN
+    PERFORM topk.require_admin(counter);
+    IF NOT (SELECT r.rolcanlogin FROM pg_roles r WHERE r.rolname = current_user) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('role "%s" cannot log in', current_user),
+            DETAIL = 'pg_cron connects as the role that a job belongs to.',
+            HINT = format('Call topk.schedule as a role that can. It needs topk.grant_access(role, ''admin'', %L).', counter);
+    END IF;
+    timing := CASE WHEN seconds > 0 AND seconds < 60 AND seconds % 1 = 0 THEN format('%s seconds', trunc(seconds))
+                   WHEN seconds = 60 THEN '* * * * *'
+                   WHEN seconds = 3600 THEN '0 * * * *'
+                   WHEN seconds > 60 AND seconds % 60 = 0 AND 3600 % nullif(seconds, 0) = 0 THEN format('*/%s * * * *', trunc(seconds / 60)) END;
+    IF timing IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('argument "every" cannot be %s', every),
+            HINT = 'pg_cron runs a job every 1 to 59 seconds, or every 1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30 or 60 minutes.';
+    ELSIF seconds < 60 AND version IS NOT NULL AND NOT has_seconds THEN
+        RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = format('pg_cron %s runs a job once a minute at most', version),
+            HINT = 'Use every => ''1 minute'', or pg_cron 1.5 or later (ALTER EXTENSION pg_cron UPDATE).';
+    END IF;
+
+    IF here IS NULL THEN
+        -- With the rights of who asked, not of the superuser who runs it
+        IF EXISTS (SELECT FROM pg_roles r WHERE r.rolname = current_user AND NOT r.rolsuper) THEN
+            as_role := format(', username => %L', current_user);
+        END IF;
+        PERFORM topk.refuse_without_cron(format('SELECT cron.schedule_in_database(%L, %L, %L, %L%s)',
+                                                topk.job_name(counter), timing, command, current_database(), as_role));
+    END IF;
+    IF NOT has_schema_privilege('cron', 'USAGE') THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = 'permission denied for schema cron',
+            DETAIL = format('Role "%s" may not use pg_cron.', current_user),
+            HINT = format('As a superuser: GRANT USAGE ON SCHEMA cron TO %I;', current_user);
+    END IF;
+    PERFORM topk.remove_jobs(counter);
+    RETURN cron.schedule(topk.job_name(counter), timing, command);
+END
+$schedule$;

@@ -1,6 +1,7 @@
 // Opening and reading the lists of a cover.
 #include "list_source.h"
 
+#include "add_up.h"
 #include "index/scan.h"
 
 namespace topk {
@@ -239,8 +240,8 @@ void ListSource::look_up_prepared(std::span<MergedVideo*> videos, std::int64_t* 
         if (!reader.is_prepared) continue;
         for (std::size_t i = 0; i < videos.size(); ++i) {
             CHECK_FOR_INTERRUPTS();
-            if (pg_add_s64_overflow(values[i], look_up(reader, videos[i]->id), &values[i]))
-                ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("bigint out of range")));
+            const std::string_view id = videos[i]->id;
+            if (pg_add_s64_overflow(values[i], look_up(reader, id), &values[i])) refuse_sum(pnstrdup(id.data(), id.size()));
         }
         if (reader.table->row != nullptr) ExecClearTuple(reader.table->row);
     }
