@@ -39,6 +39,15 @@ double estimated_windows(const ListTable& table) {
     return distinct < 0 ? std::max(1.0, -distinct * table.relation->rd_rel->reltuples) : std::max(1.0, distinct);
 }
 
+bool has_score(const Key& cut) {
+    return cut.open_from > 0 && !cut.nulls[0];
+}
+
+/// Open columns rank above all.
+std::int64_t score_of(const Key& cut) {
+    return has_score(cut) ? DatumGetInt64(cut.values[0]) : PG_INT64_MAX;
+}
+
 const char* name_of(const Part& part) {
     constexpr const char* kRollupNames[kRollups] = {"day roll-up", "month roll-up", "all-time roll-up"};
     return part.table == PartOf::kHours ? "hour" : part.table == PartOf::kLate ? "late additions" : kRollupNames[part.rollup];
@@ -187,11 +196,10 @@ ListState ListSource::next_row(const Reader& reader, ListRow* row) {
     };
     switch (next_candidate(reader.scan)) {
         case Step::kCut: {
-            // Open columns rank above all: the greatest score, the least id.
+            // Open columns rank above all: the least id.
             const Key& cut = cut_of(reader.scan);
-            const bool has_score = cut.open_from > 0 && !cut.nulls[0];
-            *row = {has_score ? DatumGetInt64(cut.values[0]) : PG_INT64_MAX, {}};
-            if (has_score && cut.open_from > 1 && !cut.nulls[1]) row->id = id_of(cut.values[1]);
+            *row = {score_of(cut), {}};
+            if (has_score(cut) && cut.open_from > 1 && !cut.nulls[1]) row->id = id_of(cut.values[1]);
             return ListState::kCut;
         }
         case Step::kRow: {
@@ -204,6 +212,15 @@ ListState ListSource::next_row(const Reader& reader, ListRow* row) {
         default:
             return ListState::kExhausted;
     }
+}
+
+std::int64_t ListSource::floor(std::size_t list) const {
+    if (list_readers_[list] == nullptr) {
+        const PreparedSums& prepared = *prepared_.sums;
+        return prepared.is_complete || prepared.sums.empty() ? 0 : prepared.sums.back().views;
+    }
+    const Key* cut = known_cut_of(list_readers_[list]->scan);
+    return cut == nullptr ? 0 : score_of(*cut);
 }
 
 /// What was not prepared ranks below the last of it.
