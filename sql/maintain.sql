@@ -77,6 +77,37 @@ SET ROLE regress_maintain_admin;
 CALL topk.maintain();
 RESET ROLE;
 
+-- Today and the next two days, in the counter's zone, have their partitions and hours ahead, one a step; the first flush of a day makes
+-- none. Midnight may pass meanwhile.
+SELECT topk.create_counter('ahead', 'Asia/Kolkata');
+CREATE TEMPORARY TABLE began AS SELECT now() AS at;
+CREATE FUNCTION partitions() RETURNS bigint LANGUAGE sql AS $$ SELECT count(*) FROM pg_inherits WHERE inhparent = 'ahead_hour'::regclass $$;
+SELECT topk.maintain_step('ahead', 'partitions') AS made, partitions();
+CALL topk.maintain('ahead');
+SELECT topk.maintain_step('ahead', 'partitions') AS made, partitions() - ((now() AT TIME ZONE 'Asia/Kolkata')::date - (SELECT at AT TIME ZONE 'Asia/Kolkata' FROM began)::date) AS days;
+SELECT count(*) FILTER (WHERE m.hour_start IS NULL) AS missing, count(*) > 48 AS hours FROM began,
+    topk.hours('ahead', at, date_trunc('day', at AT TIME ZONE 'Asia/Kolkata') AT TIME ZONE 'Asia/Kolkata' + interval '72 hours') h LEFT JOIN topk.hour_map m ON m.counter = 'ahead' AND m.hour_start = h.hour_start;
+-- One without rows is no list; its hours are known, and empty.
+SELECT list ~ 'hour' AS of_hours, count(*) FROM topk.explain('month', 10, NULL, 'ahead') WHERE list <> 'all' GROUP BY 1;
+SELECT count(*) FROM topk('month', 10, NULL, 'ahead');
+SELECT status FROM topk.claim('ahead', 'events', 'cluster', 'group', 'member', 1, '{0}', '{0}', '{1000}');
+CREATE TEMPORARY TABLE made AS SELECT partitions();
+SELECT topk.flush('ahead', 'events', t.deltas(t.hour((SELECT hour_start FROM topk.hours('ahead', now() + interval '24 hours', now() + interval '25 hours') LIMIT 1), t.entry('a', 5))), NULL, NULL, ARRAY[t.advance(0, 1, 0, 1)]);
+SELECT partitions() - m.partitions AS more FROM made m;
+SELECT video_id, views FROM topk('hour', 10, now() + interval '24 hours', 'ahead');
+SELECT video_id, views FROM topk.between((SELECT min(hour_start) FROM topk.hour_map WHERE counter = 'ahead'), (SELECT max(hour_start) FROM topk.hour_map WHERE counter = 'ahead'), 10, 'ahead');
+-- 42501, 42704, 22023, 25001
+SET ROLE regress_maintain_read;
+SELECT t.error($$SELECT topk.make_partition_ahead('ahead')$$);
+RESET ROLE;
+SELECT t.error($$SELECT topk.make_partition_ahead('no such')$$), t.error($$SELECT topk.make_partition_ahead(NULL)$$);
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT t.error($$SELECT topk.make_partition_ahead('ahead')$$);
+ROLLBACK;
+SELECT topk.drop_counter('ahead');
+DROP TABLE began, made;
+DROP FUNCTION partitions;
+
 DROP VIEW state;
 SELECT topk.drop_counter('video_views');
 DROP FUNCTION views, refuse;

@@ -150,6 +150,12 @@ SELECT prepare_all('few');
 SELECT cardinality(video_ids), complete FROM topk.prepared_sum_data WHERE counter = 'few' AND since = hour(-23);
 SELECT count(*) FILTER (WHERE l IS NULL OR v IS NULL) AS differences, count(*) FROM topk('24 hours', 40, hour(0), 'few') l FULL JOIN (SELECT video_id, sum(views)::bigint AS views FROM few_hour
     WHERE window_start > hour(-24) GROUP BY video_id) v USING (video_id, views);
+-- 22003: it names the video.
+SAVEPOINT s;
+INSERT INTO few_hour SELECT hour(-n), 'too many', 9223372036854775807 FROM generate_series(5, 6) n;
+SELECT topk.revise('few', hour(-5));
+SELECT t.error($$SELECT prepare_all('few')$$), t.error($$SELECT * FROM topk('24 hours', 10, hour(0), 'few')$$);
+ROLLBACK TO s;
 -- Without the table, of a version before.
 ALTER TABLE topk.prepared_sum_data RENAME TO none_prepared;
 SELECT lists('8 hours') NOT LIKE '%prepared%' AS none;

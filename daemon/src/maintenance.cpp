@@ -25,6 +25,8 @@ const char* failure_of(MaintenancePart part) {
             return "no long spans are prepared";
         case MaintenancePart::kExpire:
             return "nothing expires";
+        case MaintenancePart::kPartitions:
+            return "no partitions are made ahead";
     }
     return "";
 }

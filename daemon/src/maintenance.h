@@ -1,6 +1,6 @@
-// Upkeep of the counter beside the ingest: seals hours, rolls them up, makes lists, and takes away what expired; on a thread and a
-// connection of its own, so that neither waits for the other but in the database. Every part goes in bounded steps that take turns, so
-// that a long one does not hold up sealing. Whatever fails is told once and tried again; it ends neither the other parts nor the ingest.
+// Upkeep of the counter beside the ingest: seals hours, rolls them up, makes lists and partitions, and takes away what expired; on a thread
+// and a connection of its own, so that neither waits for the other but in the database. Every part goes in bounded steps that take turns,
+// so that a long one does not hold up sealing. Whatever fails is told once and tried again; it ends neither the other parts nor the ingest.
 #pragma once
 
 #include <array>
@@ -17,11 +17,12 @@
 
 namespace topkd {
 
-enum class MaintenancePart { kSeal, kRollUp, kRefresh, kPrepare, kExpire };
-inline constexpr std::array kMaintenanceParts{MaintenancePart::kSeal, MaintenancePart::kRollUp, MaintenancePart::kRefresh,
-                                              MaintenancePart::kPrepare, MaintenancePart::kExpire};
+enum class MaintenancePart { kSeal, kRollUp, kRefresh, kPrepare, kExpire, kPartitions };
+inline constexpr std::array kMaintenanceParts{MaintenancePart::kSeal,    MaintenancePart::kRollUp, MaintenancePart::kRefresh,
+                                              MaintenancePart::kPrepare, MaintenancePart::kExpire, MaintenancePart::kPartitions};
 /// As topk.maintain_step and the metrics call them.
-inline constexpr std::array<const char*, kMaintenanceParts.size()> kMaintenancePartNames{"seal", "roll_up", "refresh", "prepare", "expire"};
+inline constexpr std::array<const char*, kMaintenanceParts.size()> kMaintenancePartNames{"seal",    "roll_up", "refresh",
+                                                                                         "prepare", "expire",  "partitions"};
 
 /// The seam to the database.
 class Maintainer {

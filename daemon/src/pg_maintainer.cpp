@@ -45,6 +45,9 @@ tl::expected<bool, SinkError> PgMaintainer::step(MaintenancePart part) {
                                    : connection_.query("CALL topk.seal($1)", {{counter_}});
     if (!called) {
         SinkError error = called.error();
+        if (part == MaintenancePart::kPartitions && error.sqlstate == "22023") {
+            return false;  // the extension is of 1.1, and was not updated yet
+        }
         if (error.sqlstate == "42501") {
             error.message += "; maintenance needs the counter's owner or topk.grant_access(role, 'admin', counter)";
         }

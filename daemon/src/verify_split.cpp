@@ -8,7 +8,7 @@ namespace {
 
 std::optional<std::string> obstacle_of(const Book& book, std::optional<Instant> created_first) {
     if (!book.reset_reason.empty()) {
-        return fmt::format("partition {} was reset ({})", book.partition, book.reset_reason);
+        return fmt::format("partition {} was {} ({})", book.partition, book.retired ? "retired" : "reset", book.reset_reason);
     }
     if (book.clock_advanced) {
         return fmt::format("partition {} was silent, and its watermark followed the clock", book.partition);

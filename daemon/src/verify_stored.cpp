@@ -131,6 +131,7 @@ Book book(const Row& row) {
     result.watermark = row.optional_integer(13);
     result.created_at = row.optional_integer(14);
     result.reset_reason = row.string(15);
+    result.retired = row.text(16) == "t";
     return result;
 }
 
@@ -184,9 +185,9 @@ class Snapshot {
     }
 
     void read_books() {
-        run(fmt::format("SELECT {0}, coalesce({1}, 0), {2}, {3}, '' FROM topk.kafka_progress"
+        run(fmt::format("SELECT {0}, coalesce({1}, 0), {2}, {3}, '', false FROM topk.kafka_progress"
                         " WHERE counter = $1 AND topic = $2 AND next_offset IS NOT NULL"
-                        " UNION ALL SELECT {0}, coalesce({1}, 0), {2}, {3}, reason FROM topk.progress_history"
+                        " UNION ALL SELECT {0}, coalesce({1}, 0), {2}, {3}, reason, reset_to IS NULL FROM topk.progress_history"
                         " WHERE counter = $1 AND topic = $2 AND next_offset IS NOT NULL ORDER BY 1, 2",
                         kBookColumns, millis("flushed_at"), kWatermark, millis("created_at")),
             {counter_, topic_}, [&](const Row& row) { stored_.books.push_back(book(row)); });

@@ -33,7 +33,8 @@ struct Book {
     std::optional<std::int64_t> last_crc;
     std::string cluster_id;
     Instant flushed_at = 0;
-    std::string reset_reason;           ///< empty for today's row
+    std::string reset_reason;           ///< or of its retirement; empty for today's row
+    bool retired = false;               ///< by topk.retire_partition, and not reset
     std::optional<Instant> watermark;   ///< none before the first event
     bool clock_advanced = false;        ///< the watermark followed the clock at some time
     std::optional<Instant> created_at;  ///< none where the row does not say

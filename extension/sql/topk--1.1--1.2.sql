@@ -47,3 +47,139 @@ CREATE FUNCTION topk.window_state(span text, at timestamptz DEFAULT NULL, counte
     AS 'MODULE_PATHNAME', 'topk_window_state' LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED ROWS 1
     SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION topk.window_state IS 'the window that topk() of the same span and instant lists: its bounds, whether it is sealed, how often it was corrected, and the least watermark of the counter''s partitions; NULL: none yet';
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Maintenance: partitions made ahead
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION topk.make_partition_ahead(counter text) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'topk_make_partition_ahead' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION topk.make_partition_ahead IS 'makes the first partition that is missing of today and the next two days, so that no flush has to; whether it made one: false also if somebody else does right now; 55P03 if the hour table stays locked for 10 s; for the counter''s owner and admins';
+
+CREATE OR REPLACE FUNCTION topk.maintain_step(counter text, part text, since timestamptz DEFAULT NULL) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $maintain_step$
+DECLARE
+    frontier timestamptz;
+    done bigint := 0;
+BEGIN
+    CASE part
+        WHEN 'seal' THEN
+            frontier := (SELECT c.sealed_through FROM topk.counter c WHERE c.name = maintain_step.counter);
+            RETURN coalesce(topk.seal_step(counter) > frontier, false);
+        WHEN 'roll_up' THEN
+            RETURN topk.roll_up_step(counter) IS NOT NULL;
+        WHEN 'prepare' THEN
+            done := topk.prepare_step(counter);
+        WHEN 'refresh' THEN
+            done := topk.refresh_step(counter, since);
+        WHEN 'expire' THEN
+            done := topk.expire_step(counter, NULL);
+        WHEN 'partitions' THEN
+            RETURN topk.make_partition_ahead(counter);
+        ELSE
+            RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('maintenance has no part "%s"', part),
+                HINT = 'Use seal, roll_up, refresh, prepare, expire or partitions.';
+    END CASE;
+    RETURN done > 0;
+END
+$maintain_step$;
+COMMENT ON FUNCTION topk.maintain_step IS 'one bounded step of a part of topk.maintain (seal, roll_up, refresh, prepare, expire, partitions), to be committed before the next; whether it did something, so that there may be more; for the counter''s owner and admins';
+
+-- As of 1.1, with one part more.
+CREATE OR REPLACE PROCEDURE topk.maintain(counter text DEFAULT 'video_views') LANGUAGE plpgsql
+AS $maintain$
+DECLARE
+    parts pg_catalog.text[] := '{seal,roll_up,refresh,prepare,expire,partitions}';
+    since pg_catalog.timestamptz := pg_catalog.clock_timestamp();
+    rests_until pg_catalog.timestamptz[] := pg_catalog.array_fill('-infinity'::pg_catalog.timestamptz, ARRAY[6]);
+    more boolean;
+    failed text;
+    state text;
+    message text;
+    detail text;
+    hint text;
+BEGIN
+    LOOP
+        more := false;
+        -- The clock was set back: no list would be new enough until it has come here again.
+        IF pg_catalog.clock_timestamp() OPERATOR(pg_catalog.<) since THEN since := '-infinity'; END IF;
+        FOR i IN 1..6 LOOP
+            CONTINUE WHEN rests_until[i] OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp();
+            BEGIN
+                more := topk.maintain_step(maintain.counter, parts[i], since) OR more;
+            EXCEPTION WHEN OTHERS THEN
+                rests_until[i] := pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) '1 minute'::pg_catalog.interval;
+                IF failed IS NULL THEN
+                    failed := parts[i];
+                    GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+                ELSIF NOT pg_catalog.texteq(SQLERRM, message) THEN
+                    RAISE WARNING USING ERRCODE = SQLSTATE, MESSAGE = pg_catalog.format('%s: %s', parts[i], SQLERRM);
+                END IF;
+            END;
+            COMMIT;
+        END LOOP;
+        EXIT WHEN NOT more;
+    END LOOP;
+    IF failed IS NOT NULL THEN
+        message := pg_catalog.array_to_string(pg_catalog.array_remove(ARRAY[pg_catalog.concat(message, '.'), detail, hint], ''), ' ');
+        RAISE EXCEPTION USING ERRCODE = state, MESSAGE = pg_catalog.format('%s: %s', failed, message);
+    END IF;
+END
+$maintain$;
+COMMENT ON PROCEDURE topk.maintain IS 'seals, rolls up, refreshes, prepares and expires what is due, and makes partitions ahead, in steps that take turns, which it commits; raises the first error when all parts are done; for the counter''s owner and admins';
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- Schedule: who may not use pg_cron is told how to
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION topk.schedule(counter text DEFAULT 'video_views', every interval DEFAULT NULL) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $schedule$
+DECLARE
+    here text := (SELECT e.extversion FROM pg_extension e WHERE e.extname = 'pg_cron');
+    version text := coalesce(here, (SELECT a.default_version FROM pg_available_extensions() a WHERE a.name = 'pg_cron'));
+    has_seconds boolean := coalesce(regexp_match(version, '^([0-9]+)[.]([0-9]+)')::int[] >= '{1,5}', false);
+    seconds numeric := coalesce(extract(epoch FROM every), CASE WHEN has_seconds THEN 10 ELSE 60 END);
+    command text := format('CALL topk.maintain(%L)', counter);
+    timing text;
+    as_role text := '';
+BEGIN
+    PERFORM topk.require_admin(counter);
+    IF NOT (SELECT r.rolcanlogin FROM pg_roles r WHERE r.rolname = current_user) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('role "%s" cannot log in', current_user),
+            DETAIL = 'pg_cron connects as the role that a job belongs to.',
+            HINT = format('Call topk.schedule as a role that can. It needs topk.grant_access(role, ''admin'', %L).', counter);
+    END IF;
+    timing := CASE WHEN seconds > 0 AND seconds < 60 AND seconds % 1 = 0 THEN format('%s seconds', trunc(seconds))
+                   WHEN seconds = 60 THEN '* * * * *'
+                   WHEN seconds = 3600 THEN '0 * * * *'
+                   WHEN seconds > 60 AND seconds % 60 = 0 AND 3600 % nullif(seconds, 0) = 0 THEN format('*/%s * * * *', trunc(seconds / 60)) END;
+    IF timing IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('argument "every" cannot be %s', every),
+            HINT = 'pg_cron runs a job every 1 to 59 seconds, or every 1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30 or 60 minutes.';
+    ELSIF seconds < 60 AND version IS NOT NULL AND NOT has_seconds THEN
+        RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = format('pg_cron %s runs a job once a minute at most', version),
+            HINT = 'Use every => ''1 minute'', or pg_cron 1.5 or later (ALTER EXTENSION pg_cron UPDATE).';
+    END IF;
+
+    IF here IS NULL THEN
+        -- With the rights of who asked, not of the superuser who runs it
+        IF EXISTS (SELECT FROM pg_roles r WHERE r.rolname = current_user AND NOT r.rolsuper) THEN
+            as_role := format(', username => %L', current_user);
+        END IF;
+        PERFORM topk.refuse_without_cron(format('SELECT cron.schedule_in_database(%L, %L, %L, %L%s)',
+                                                topk.job_name(counter), timing, command, current_database(), as_role));
+    END IF;
+    IF NOT has_schema_privilege('cron', 'USAGE') THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = 'permission denied for schema cron',
+            DETAIL = format('Role "%s" may not use pg_cron.', current_user),
+            HINT = format('As a superuser: GRANT USAGE ON SCHEMA cron TO %I;', current_user);
+    END IF;
+    PERFORM topk.remove_jobs(counter);
+    RETURN cron.schedule(topk.job_name(counter), timing, command);
+END
+$schedule$;

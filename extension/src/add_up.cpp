@@ -87,13 +87,16 @@ const char* rows_query(const Counter& counter, const Cover& cover, const Windows
     return sql.data;
 }
 
-/// An hour needs no sums: an index scan that stops after k, if there is an index.
+/// An hour needs no sums: an index scan that stops after k, if there is an index. A sum that no bigint holds is NULL, and by its size it is
+/// among the first; so no other row has to be looked at.
 const char* list_query(const Counter& counter, const Cover& cover, const Windows& windows) {
     if (cover.is_hour)
         return psprintf("SELECT video_id, views FROM %s WHERE window_start = $1[1] ORDER BY views DESC, video_id LIMIT $2",
                         table_name(counter, counter.hour_table));
-    return psprintf("SELECT video_id, sum(views)::int8 FROM (%s) part GROUP BY video_id ORDER BY 2 DESC, 1 LIMIT $2",
-                    rows_query(counter, cover, windows));
+    return psprintf(
+        "SELECT video_id, CASE WHEN views <= 9223372036854775807 THEN views::int8 END"
+        " FROM (SELECT video_id, sum(views) AS views FROM (%s) part GROUP BY video_id ORDER BY 2 DESC, 1 LIMIT $2) best",
+        rows_query(counter, cover, windows));
 }
 
 Argument bounds_of(std::span<const HourRange> ranges) {
@@ -121,6 +124,13 @@ void add_up(const Counter& counter, const Cover& cover, std::int32_t k) {
                   time_value(window_of(windows.late))},
                  Snapshot::kCaller);
     });
+    if (SPI_tuptable->numvals > 0 && cell(0, 2).is_null) refuse_sum(text_cell(0, 1));
+}
+
+void refuse_sum(const char* video_id) {
+    ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("the views of video \"%s\" exceed bigint", video_id),
+                    errhint("Make them less with topk.correct, or ask for a shorter span.")));
+    pg_unreachable();
 }
 
 }  // namespace topk

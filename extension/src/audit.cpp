@@ -2,10 +2,8 @@
 // aggregates over each table; what a check finds is explained in extension/README.md.
 // The counter's tables are summed with their owner's rights, topk.* with the extension owner's; only sums go from one to the other.
 #include "arguments.h"
+#include "audit_sums.h"
 #include "counter.h"
-#include "hours.h"
-#include "registry_rows.h"
-#include "roll_up_marker.h"
 
 namespace topk {
 
@@ -92,9 +90,6 @@ Statement hours_statement = {
     "   ('late records by hour', coalesce(b.late_records, 0), coalesce(l.records, 0))) v (check_name, expected, found))" TOPK_VERDICT(
         "(1, 'views', 'hours'), (2, 'late views', 'hours'), (3, 'late records by hour', 'hours')")};
 
-Statement late_hours_statement = {
-    "SELECT DISTINCT hour_start FROM topk.hour_book_data WHERE counter = $1 AND late_views <> 0 ORDER BY hour_start"};
-
 // Late additions to a day go with its rows.
 Statement late_windows_statement = {
     "WITH taken AS (SELECT hour_start, sum(late_views) AS late_views, sum(late_in_day) AS in_day, sum(late_in_month) AS in_month"
@@ -134,107 +129,6 @@ Statement rollups_statement = {
     "  WHERE span <> 'day' OR window_start >= $11)" TOPK_VERDICT(
         "(1, 'day roll-up', 'days'), (2, 'month roll-up', 'months'), (3, 'all-time roll-up', 'windows')")};
 
-/// Sums of a table of the counter, in parallel arrays.
-struct Sums {
-    Argument columns[3];
-};
-
-/// The only row of the last result, which lives until SPI_finish.
-Sums read_sums(std::initializer_list<Oid> types) {
-    Sums sums = {};
-    int column = 0;
-    for (const Oid type : types) {
-        sums.columns[column] = {type, cell(0, column + 1).value};
-        ++column;
-    }
-    return sums;
-}
-
-/// What was deleted for its age; nothing where the SQL of the extension is of a version that deleted nothing.
-Sums expired_dead(const Counter& counter) {
-    const char* source = has_registry_table("expired_dead_data") ? "topk.expired_dead_data"
-                                                                 : "(SELECT '' AS counter, '' AS topic, 0 AS partition, 0 AS letters)";
-    run_once(psprintf("SELECT coalesce(array_agg(topic::text), '{}'), coalesce(array_agg(partition), '{}'),"
-                      " coalesce(array_agg(letters::int8), '{}') FROM %s e WHERE counter = $1",
-                      source),
-             {text_value(counter.name)}, Snapshot::kCaller);
-    return read_sums({TEXTARRAYOID, INT4ARRAYOID, INT8ARRAYOID});
-}
-
-Sums expired_late(const Counter& counter) {
-    const char* source = has_registry_table("expired_late_data") ? "topk.expired_late_data"
-                                                                 : "(SELECT '' AS counter, now() AS hour_start, 0 AS views, 0 AS records)";
-    run_once(psprintf("SELECT coalesce(array_agg(hour_start), '{}'), coalesce(array_agg(views::int8), '{}'),"
-                      " coalesce(array_agg(records::int8), '{}') FROM %s e WHERE counter = $1",
-                      source),
-             {text_value(counter.name)}, Snapshot::kCaller);
-    return read_sums({TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT8ARRAYOID});
-}
-
-Sums sum_hours(const Counter& counter) {
-    run_once(psprintf("SELECT coalesce(array_agg(window_start), '{}'), coalesce(array_agg(views), '{}')"
-                      " FROM (SELECT window_start, sum(views) AS views FROM %s GROUP BY window_start) s",
-                      table_name(counter, counter.hour_table)),
-             {}, Snapshot::kCaller);
-    return read_sums({TIMESTAMPTZARRAYOID, NUMERICARRAYOID});
-}
-
-/// By span and window; rows is a table or a query in brackets.
-Sums sum_windows(const char* rows) {
-    run_once(psprintf("SELECT coalesce(array_agg(span), '{}'), coalesce(array_agg(window_start), '{}'), coalesce(array_agg(views), '{}')"
-                      " FROM (SELECT span::text, window_start, sum(views) AS views FROM %s r GROUP BY span, window_start) s",
-                      rows),
-             {}, Snapshot::kCaller);
-    return read_sums({TEXTARRAYOID, TIMESTAMPTZARRAYOID, NUMERICARRAYOID});
-}
-
-/// The sum of the rows that a marker has passed in the window it is in.
-Argument sum_at_marker(const Counter& counter, Rollup rollup, const Marker& marker) {
-    const Oid source = rollup == kDayRollup ? counter.hour_table : counter.rollups[kDayRollup];
-    run_once(psprintf("SELECT coalesce(sum(views), 0) FROM %s WHERE window_start = $1 AND video_id <= $2", table_name(counter, source)),
-             {time_value(marker.window), text_value(marker.video_id)}, Snapshot::kCaller);
-    return read_sums({NUMERICOID}).columns[0];
-}
-
-const char* rollup_rows(const Counter& counter) {
-    return psprintf(
-        "(SELECT 'day' AS span, window_start, views FROM %s UNION ALL SELECT 'month', window_start, views FROM %s"
-        " UNION ALL SELECT 'all_time', window_start, views FROM %s)",
-        table_name(counter, counter.rollups[kDayRollup]), table_name(counter, counter.rollups[kMonthRollup]),
-        table_name(counter, counter.rollups[kAllTimeRollup]));
-}
-
-Argument times(std::span<Datum> values) {
-    return {TIMESTAMPTZARRAYOID, PointerGetDatum(construct_array(values.data(), static_cast<int>(values.size()), TIMESTAMPTZOID,
-                                                                 sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE))};
-}
-
-/// The booked hours with late views, and the days and months they belong to. They need no partition, so that topk.hour_map may not
-/// have them.
-Sums label_late_hours(const Counter& counter) {
-    const std::uint64_t count = run(late_hours_statement, {text_value(counter.name)}, Snapshot::kCaller);
-    const std::size_t size = count * sizeof(Datum) + 1;
-    Datum* labels[3] = {static_cast<Datum*>(palloc(size)), static_cast<Datum*>(palloc(size)), static_cast<Datum*>(palloc(size))};
-    for (std::uint64_t i = 0; i < count; ++i) labels[0][i] = cell(i, 1).value;
-    SPI_freetuptable(SPI_tuptable);
-    const MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "topk audit of a window", ALLOCSET_DEFAULT_SIZES);
-    const MemoryContext caller = MemoryContextSwitchTo(scratch);
-    Window day = {0, DT_NOEND, DT_NOBEGIN};
-    Window month = day;
-    for (std::uint64_t i = 0; i < count; ++i) {
-        CHECK_FOR_INTERRUPTS();
-        const TimestampTz hour = DatumGetTimestampTz(labels[0][i]);
-        if (hour < day.start || hour >= day.end) day = window_at(counter, Span::kDay, hour, Snapshot::kCaller);
-        if (hour < month.start || hour >= month.end) month = window_at(counter, Span::kMonth, hour, Snapshot::kCaller);
-        MemoryContextReset(scratch);
-        labels[1][i] = TimestampTzGetDatum(day.label);
-        labels[2][i] = TimestampTzGetDatum(month.label);
-    }
-    MemoryContextSwitchTo(caller);
-    MemoryContextDelete(scratch);
-    return {{times({labels[0], count}), times({labels[1], count}), times({labels[2], count})}};
-}
-
 /// Sums must be of all rows: they would not be with policies that apply to the owner. A reader whom policies keep from rows is not
 /// told sums of them.
 void refuse_policies(const Counter& counter) {
@@ -246,39 +140,70 @@ void refuse_policies(const Counter& counter) {
                         errhint("The counter's owner can give it 'admin' with topk.grant_access.")));
 }
 
-void audit(const Counter& counter, const ReturnSetInfo* result) {
-    Sums hours, late, rollups;
-    const Markers markers = read_markers(counter, Snapshot::kCaller);
+/// What the checks are fed: sums read as the counter's owner, and the markers that tell what roll-ups should have.
+struct Evidence {
+    Sums hours;
+    Sums late;
+    Sums rollups;
+    Markers markers;
     Argument at_marker[kRollups];
+};
+
+Evidence gather(const Counter& counter) {
+    Evidence evidence = {};
+    evidence.markers = read_markers(counter, Snapshot::kCaller);
     as_user(counter.owner, [&] {
-        hours = sum_hours(counter);
-        late = sum_windows(table_name(counter, counter.late_table));
-        rollups = sum_windows(rollup_rows(counter));
+        evidence.hours = sum_hours(counter);
+        evidence.late = sum_late(counter);
+        evidence.rollups = sum_rollups(counter);
         for (const Rollup rollup : {kDayRollup, kMonthRollup, kAllTimeRollup})
-            at_marker[rollup] = sum_at_marker(counter, rollup, markers.of[rollup]);
+            evidence.at_marker[rollup] = sum_at_marker(counter, rollup, evidence.markers.of[rollup]);
     });
-    const Argument name = text_value(counter.name);
+    return evidence;
+}
+
+// Each check requires the extension owner's rights, and leaves its rows to be put.
+
+void check_offsets(const Counter& counter) {
+    const Sums dead = expired_dead(counter);
+    run(offsets_statement, {text_value(counter.name), dead.columns[0], dead.columns[1], dead.columns[2]}, Snapshot::kCaller);
+}
+
+void check_hours(const Counter& counter, const Sums& hours) {
+    const Sums gone = expired_late(counter);
+    run(hours_statement,
+        {text_value(counter.name), hours.columns[0], hours.columns[1], gone.columns[0], gone.columns[1], gone.columns[2],
+         time_value(counter.hours_expired_through)},
+        Snapshot::kCaller);
+}
+
+void check_late_windows(const Counter& counter, const Sums& late) {
+    const Sums labels = label_late_hours(counter);
+    run(late_windows_statement,
+        {text_value(counter.name), labels.columns[0], labels.columns[1], labels.columns[2], late.columns[0], late.columns[1],
+         late.columns[2], time_value(counter.days_expired_through)},
+        Snapshot::kCaller);
+}
+
+void check_rollups(const Counter& counter, const Evidence& evidence) {
+    const auto window = [&](Rollup rollup) { return time_value(evidence.markers.of[rollup].window); };
+    run(rollups_statement,
+        {text_value(counter.name), evidence.rollups.columns[0], evidence.rollups.columns[1], evidence.rollups.columns[2],
+         window(kDayRollup), evidence.at_marker[kDayRollup], window(kMonthRollup), evidence.at_marker[kMonthRollup], window(kAllTimeRollup),
+         evidence.at_marker[kAllTimeRollup], time_value(counter.days_expired_through)},
+        Snapshot::kCaller);
+}
+
+void audit(const Counter& counter, const ReturnSetInfo* result) {
+    const Evidence evidence = gather(counter);
     as_user(extension_owner(), [&] {
-        const Sums dead = expired_dead(counter);
-        run(offsets_statement, {name, dead.columns[0], dead.columns[1], dead.columns[2]}, Snapshot::kCaller);
+        check_offsets(counter);
         put_rows(result);
-        const Sums gone = expired_late(counter);
-        run(hours_statement,
-            {name, hours.columns[0], hours.columns[1], gone.columns[0], gone.columns[1], gone.columns[2],
-             time_value(counter.hours_expired_through)},
-            Snapshot::kCaller);
+        check_hours(counter, evidence.hours);
         put_rows(result);
-        const Sums labels = label_late_hours(counter);
-        run(late_windows_statement,
-            {name, labels.columns[0], labels.columns[1], labels.columns[2], late.columns[0], late.columns[1], late.columns[2],
-             time_value(counter.days_expired_through)},
-            Snapshot::kCaller);
+        check_late_windows(counter, evidence.late);
         put_rows(result);
-        run(rollups_statement,
-            {name, rollups.columns[0], rollups.columns[1], rollups.columns[2], time_value(markers.of[kDayRollup].window),
-             at_marker[kDayRollup], time_value(markers.of[kMonthRollup].window), at_marker[kMonthRollup],
-             time_value(markers.of[kAllTimeRollup].window), at_marker[kAllTimeRollup], time_value(counter.days_expired_through)},
-            Snapshot::kCaller);
+        check_rollups(counter, evidence);
         put_rows(result);
     });
 }

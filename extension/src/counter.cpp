@@ -88,6 +88,17 @@ Counter find_counter(const char* name, Snapshot snapshot) {
     return counter;
 }
 
+bool may_read(Oid table) {
+    return has_schema_usage(get_rel_namespace(table), GetUserId()) && pg_class_aclcheck(table, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
+}
+
+void require_readable(Oid table) {
+    const Oid schema = get_rel_namespace(table);
+    if (may_read(table)) return;
+    if (!has_schema_usage(schema, GetUserId())) aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_SCHEMA, get_namespace_name(schema));
+    aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(table));
+}
+
 bool has_policies(Oid table, Oid user) {
     return check_enable_rls(table, user, true) == RLS_ENABLED;
 }

@@ -33,6 +33,11 @@ Oid extension_owner();
 /// The owner of a relation; InvalidOid if there is none.
 Oid relation_owner(Oid relation);
 
+/// True if the current user may SELECT from the table.
+bool may_read(Oid table);
+/// Raises 42501 unless he may.
+void require_readable(Oid table);
+
 /// True if row-level security on the table applies to the role.
 bool has_policies(Oid table, Oid user);
 /// The same for any of the counter's tables.

@@ -244,13 +244,6 @@ Cover cover_between(const Counter& counter, TimestampTz since, TimestampTz until
     return cover_of_prepared(counter, since, until);
 }
 
-void require_readable(Oid table) {
-    const Oid schema = get_rel_namespace(table);
-    const Oid user = GetUserId();
-    if (!has_schema_usage(schema, user)) aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_SCHEMA, get_namespace_name(schema));
-    if (pg_class_aclcheck(table, user, ACL_SELECT) != ACLCHECK_OK) aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(table));
-}
-
 void require_readable(const Counter& counter, const Cover& cover) {
     const auto require = [&](Oid table) {
         table_name(counter, table);

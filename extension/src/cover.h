@@ -45,9 +45,7 @@ Cover cover_of_hours(const Counter& counter, TimestampTz since, TimestampTz unti
 /// The cover of whole hours. Raises 22023 if a bound is not the start of an hour, or they are out of order. Requires: SPI connected.
 Cover cover_between(const Counter& counter, TimestampTz since, TimestampTz until);
 
-/// Raises 42501 unless the current user may read the table.
-void require_readable(Oid table);
-/// The same for all tables that the cover names; they are locked until the transaction ends.
+/// Raises 42501 unless the current user may read all tables that the cover names; they are locked until the transaction ends.
 void require_readable(const Counter& counter, const Cover& cover);
 
 /// Raises 55000: the hour's rows have expired.

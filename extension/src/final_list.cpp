@@ -58,10 +58,6 @@ bool read_rows(const Counter& counter, const char* span, TimestampTz start, std:
     return missing == 0;
 }
 
-bool may_read(Oid table) {
-    return has_schema_usage(get_rel_namespace(table), GetUserId()) && pg_class_aclcheck(table, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
-}
-
 bool may_read_all(const Counter& counter) {
     return may_read(counter.hour_table) && may_read(counter.late_table) &&
            std::all_of(std::begin(counter.rollups), std::end(counter.rollups), may_read);

@@ -1,6 +1,8 @@
 // Opening and reading the lists of a cover.
 #include "list_source.h"
 
+#include "add_up.h"
+
 namespace topk {
 
 namespace {
@@ -42,6 +44,15 @@ void share_out(std::span<ListSource::List> lists, double guessed) {
     for (const ListSource::List& list : lists) of_others += list.rows;
     if (of_others <= 0) return;
     for (ListSource::List& list : lists) list.rows *= guessed / of_others;
+}
+
+bool has_score(const Key& cut) {
+    return cut.open_from > 0 && !cut.nulls[0];
+}
+
+/// Open columns rank above all.
+std::int64_t score_of(const Key& cut) {
+    return has_score(cut) ? DatumGetInt64(cut.values[0]) : PG_INT64_MAX;
 }
 
 const char* name_of(const Part& part) {
@@ -114,7 +125,10 @@ const char* ListSource::open_hours(const Counter& counter, const Cover& cover) {
             if (table == nullptr) return kNoIndex;
             const std::size_t first = list_count_;
             double guessed = 0;
+            // Most days that were made ahead have no hour yet: what is in no block no snapshot sees.
+            const bool is_empty = RelationGetNumberOfBlocks(table->open.relation) == 0;
             for (; next < cover.hours.size() && cover.hours[next].window < end; ++next) {
+                if (is_empty) continue;
                 const Part& hour = cover.hours[next];
                 const bool is_prepared = next < cover.prepared_hours;
                 const double rows = table->rows * share_of_day(hour.window, partition.start);
@@ -200,11 +214,10 @@ ListState ListSource::next_row(Reader* reader, ListRow* row) {
     reader->is_begun = true;
     switch (step) {
         case Step::kCut: {
-            // Open columns rank above all: the greatest score, the least id.
+            // Open columns rank above all: the least id.
             const Key& cut = cut_of(reader->scan);
-            const bool has_score = cut.open_from > 0 && !cut.nulls[0];
-            *row = {has_score ? DatumGetInt64(cut.values[0]) : PG_INT64_MAX, {}};
-            if (has_score && cut.open_from > 1 && !cut.nulls[1]) row->id = id_of(cut.values[1]);
+            *row = {score_of(cut), {}};
+            if (has_score(cut) && cut.open_from > 1 && !cut.nulls[1]) row->id = id_of(cut.values[1]);
             return ListState::kCut;
         }
         case Step::kRow: {
@@ -217,6 +230,15 @@ ListState ListSource::next_row(Reader* reader, ListRow* row) {
         default:
             return ListState::kExhausted;
     }
+}
+
+std::int64_t ListSource::floor(std::size_t list) const {
+    if (list_readers_[list] == nullptr) {
+        const PreparedSums& prepared = *prepared_.sums;
+        return prepared.is_complete || prepared.sums.empty() ? 0 : prepared.sums.back().views;
+    }
+    const Key* cut = known_cut_of(list_readers_[list]->scan);
+    return cut == nullptr ? 0 : score_of(*cut);
 }
 
 /// What was not prepared ranks below the last of it.
@@ -253,8 +275,8 @@ void ListSource::look_up_prepared(std::span<MergedVideo*> videos, std::int64_t* 
         if (!reader.is_prepared) continue;
         for (std::size_t i = 0; i < videos.size(); ++i) {
             CHECK_FOR_INTERRUPTS();
-            if (pg_add_s64_overflow(values[i], look_up(reader, videos[i]->id), &values[i]))
-                ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("bigint out of range")));
+            const std::string_view id = videos[i]->id;
+            if (pg_add_s64_overflow(values[i], look_up(reader, id), &values[i])) refuse_sum(pnstrdup(id.data(), id.size()));
         }
         if (reader.table->row != nullptr) ExecClearTuple(reader.table->row);
     }

@@ -31,6 +31,7 @@ class ListSource {
     void look_up(std::size_t list, std::span<MergedVideo*> videos, std::int64_t* values);
     std::size_t tables() const { return prepared_.sums == nullptr ? 0 : 1; }
     bool peek(std::size_t list, const MergedVideo& video, std::int64_t* value) const;
+    std::int64_t floor(std::size_t list) const;
     std::string_view keep(std::string_view id);
     void* allocate(std::size_t bytes) {
         // MAXALIGN is not enough for the sums' 16 bytes

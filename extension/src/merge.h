@@ -5,7 +5,7 @@
 //   All lists are read downwards in step. A video that was seen has a least sum (what is known of it) and a greatest sum (that and the
 //   last value read of every list in which it is not known yet). The k-th best least sum is the bar: the last row of the result ranks at or
 //   above it. Videos are looked up only while their greatest sum can pass the bar, the best first. It is done when neither an unseen video
-//   nor one that is not fully known can pass it. The extension's README proves that.
+//   nor one that is not fully known can pass it. The extension's README proves that, and says when it gives up.
 #pragma once
 
 #include <algorithm>
@@ -81,6 +81,7 @@ enum class MergeEnd : char {
     kDone,
     kCut,     ///< lists ended at their thresholds before the result was certain
     kBudget,  ///< more rows were touched than the merge may
+    kFlat,    ///< it would end at the thresholds, as far as one can tell: too little tells the best from the rest
 };
 
 /// Source has
@@ -88,8 +89,10 @@ enum class MergeEnd : char {
 ///   void look_up(std::size_t list, std::span<MergedVideo*> videos, std::int64_t* values)      ids ascend; 0 for those not in the list
 ///   std::size_t tables()                               the first so many lists are tables
 ///   bool peek(std::size_t list, const MergedVideo& video, std::int64_t* value)        of a table: its value; false: the most it can be,
-///   the
-///                                                      same for all that are not in it
+///                                                      the same for all that are not in it
+///   std::int64_t floor(std::size_t list)               where its rows in order will end, once one was read: a threshold's value as known
+///   by
+///                                                      now, 0 if it has none. Decides when to give up, and nothing else
 ///   std::string_view keep(std::string_view)            a copy that lives as long as the merge
 ///   void* allocate(std::size_t bytes)                  likewise, aligned for anything
 ///   std::uint64_t hash(std::string_view)
@@ -113,6 +116,10 @@ class Merge {
   private:
     static constexpr std::size_t kLeastChunk = 64;
     static constexpr std::uint64_t kLeastLastLookups = 10000;
+    // As many rows of every list as the result has: where the best stand out a merge is about to end.
+    static constexpr std::size_t kPatientRounds = 4;
+    // About as many rows of a list an index knows in order.
+    static constexpr std::size_t kReadable = 4000;
 
     struct Heads {
         explicit Heads(std::size_t lists) : count(lists) {}
@@ -139,6 +146,8 @@ class Merge {
     bool is_resolved(const MergedVideo& video) const;
     Views greatest_unseen() const;
     bool unseen_can_enter() const;
+    Views floor() const;
+    bool is_flat();
     bool is_promising() const { return has_bar_ && 2 * bar_sum_ >= greatest_unseen(); }
     bool resolve(std::span<MergedVideo*> videos);
     bool resolve_leaders();
@@ -155,6 +164,7 @@ class Merge {
     std::uint64_t budget_;
     std::size_t step_;
     std::uint64_t touched_ = 0;
+    std::size_t rounds_ = 0;
     MergedVideo** slots_ = nullptr;  // every video seen, by hash
     std::size_t slot_count_ = 0;     // a power of two
     std::size_t seen_ = 0;
@@ -174,9 +184,11 @@ MergeEnd Merge<Source>::run() {
         set_bar();
         if (touched_ > budget_) return MergeEnd::kBudget;
         const bool can_read = any(ListState::kOpen);
-        // Look-ups are dear, and the deeper the lists were read the fewer are needed: none before they may bring the end.
-        if (can_read && unseen_can_enter() && !is_promising()) continue;
+        // Look-ups are dear, and the deeper the lists were read the fewer are needed: none before they may bring the end, of either kind.
+        const bool is_in_doubt = ++rounds_ == kPatientRounds && has_bar_ && bar_sum_ < floor();
+        if (can_read && unseen_can_enter() && !is_promising() && !is_in_doubt) continue;
         if (!resolve_leaders()) return MergeEnd::kBudget;
+        if (can_read && unseen_can_enter() && is_flat()) return MergeEnd::kFlat;
         if (!can_read && unseen_can_enter() && !try_last()) return MergeEnd::kCut;
         if (!unseen_can_enter()) {
             if (!resolve_all()) return MergeEnd::kBudget;
@@ -324,6 +336,31 @@ bool Merge<Source>::unseen_can_enter() const {
     if (!has_bar_ || bar_sum_ < greatest) return greatest > 0;
     if (bar_sum_ > greatest) return false;
     return std::none_of(heads().begin(), heads().end(), [this](const ListHead& head) { return head.value > 0 && bar_id_ <= head.id; });
+}
+
+/// What an unseen video can have when all that can be read in order was read, as far as is known.
+template <typename Source>
+Views Merge<Source>::floor() const {
+    Views sum = 0;
+    for (std::size_t list = 0; list < heads_.count; ++list) {
+        const ListHead& head = heads_.items[list];
+        if (head.state != ListState::kExhausted) sum += std::min(head.value, source_.floor(list));
+    }
+    return sum;
+}
+
+/// True if reading on will hardly lift the bar above the floor. The leaders were resolved: their sums are known. What is seen later ranks
+/// behind them list by list; so if reading to the end brings n times as many videos, k of them will hardly be above the floor where less
+/// than k / n are now.
+template <typename Source>
+bool Merge<Source>::is_flat() {
+    const Views least = floor();
+    if (!has_bar_ || bar_sum_ >= least) return false;
+    const std::size_t depth = std::min(rounds_ * step_, kReadable);
+    MergedVideo** best = candidates_ + std::min(k_ - 1, k_ * depth / kReadable);
+    std::nth_element(candidates_, best, candidates_ + k_,
+                     [](const MergedVideo* a, const MergedVideo* b) { return ranks_above(a->sum, a->id, b->sum, b->id); });
+    return (*best)->sum < least;
 }
 
 /// Random access: the videos' values in all lists, while they can still enter. Sorts them. False if it would go over the budget.

@@ -35,6 +35,8 @@ const char* reason(MergeEnd end) {
             return "a list ended at its threshold";
         case MergeEnd::kBudget:
             return "more than a quarter of the rows was touched";
+        case MergeEnd::kFlat:
+            return "lists would end at their thresholds";
         default:
             return nullptr;
     }

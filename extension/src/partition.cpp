@@ -1,4 +1,4 @@
-// Creation of day partitions.
+// Creation of day partitions: for a flush, for an operator, and ahead of time by maintenance.
 #include "partition.h"
 
 #include "arguments.h"
@@ -13,6 +13,8 @@ namespace {
 
 /// Nobody means hours by more, and all of them are in memory.
 constexpr TimestampTz kLongest = 366 * USECS_PER_DAY;
+// Time for an operator to notice that maintenance fails.
+constexpr int kDaysAhead = 2;
 
 Statement store_hours_statement = {
     "INSERT INTO topk.hour_map (counter, hour_start, hour_end, day_start, month_start)"
@@ -95,6 +97,28 @@ void store_hours(const Counter& counter, Hours hours) {
     });
 }
 
+/// Today's hours that are left, and those of the next two days.
+Hours hours_ahead(const Counter& counter) {
+    const TimestampTz now = GetCurrentTransactionStartTimestamp();
+    TimestampTz end = now;
+    for (int day = 0; day <= kDaysAhead; ++day) end = window_at(counter, Span::kDay, end, Snapshot::kFresh).end;
+    return load_hours(counter, now, end, Snapshot::kFresh);
+}
+
+/// Makes the partition unless somebody makes partitions of the counter right now. A flush may be waiting for that lock behind us, so nobody
+/// waits for the table without end.
+bool make_in_time(const Counter& counter, TimestampTz start) {
+    if (!try_lock_counter(counter.hour_table, LockPurpose::kPartitions, ExclusiveLock)) return false;
+    const auto refuse = [&](int waited_ms) {
+        ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+                        errmsg("could not lock the hour table of counter \"%s\" in %d ms", counter.name, waited_ms),
+                        errdetail("A partition for hour %s is to be made ahead of time.", timestamptz_to_str(start)),
+                        errhint("The next run tries again. If that does not help, look in pg_locks for who keeps the table.")));
+    };
+    with_bounded_wait([&] { create_partition(counter, start); }, refuse);
+    return true;
+}
+
 }  // namespace
 
 bool has_partition(const Counter& counter, TimestampTz start) {
@@ -143,6 +167,21 @@ TOPK_SQL_FUNCTION(topk_make_partitions) {
         }
     });
     PG_RETURN_INT32(made);
+}
+
+TOPK_SQL_FUNCTION(topk_make_partition_ahead) {
+    require_read_committed("topk.make_partition_ahead");
+    const char* name = text_argument(fcinfo, 0, "counter");
+    bool made = false;
+    with_spi([&] {
+        const Counter counter = find_counter(name, Snapshot::kFresh);
+        require_access(counter, {"admin"}, Snapshot::kFresh);
+        const Hours hours = hours_ahead(counter);
+        const auto missing =
+            std::find_if(hours.begin(), hours.end(), [&](const Hour& hour) { return !has_partition(counter, hour.start); });
+        made = missing != hours.end() && make_in_time(counter, missing->start);
+    });
+    PG_RETURN_BOOL(made);
 }
 
 }  // namespace topk

@@ -1,4 +1,4 @@
-// Day partitions of the hour table, made when the first hour of a day is flushed.
+// Day partitions of the hour table, made by maintenance two days ahead, or when the first hour of a day is flushed.
 #pragma once
 
 #include "counter.h"

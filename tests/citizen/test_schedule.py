@@ -181,8 +181,9 @@ def test_rights(cron):
             stranger.execute(f"SELECT topk.{call}(NULL)")
     theirs.execute("SELECT topk.grant_access(%s, 'admin', 'guarded')", STRANGER)
     for call in ("schedule", "unschedule"):
-        with pytest.raises(errors.InsufficientPrivilege, match="schema cron"):
+        with pytest.raises(errors.InsufficientPrivilege, match="schema cron") as refusal:
             stranger.execute(f"SELECT topk.{call}('guarded')")
+        assert f'GRANT USAGE ON SCHEMA cron TO "{STRANGER}";' in refusal.value.diag.message_hint
     cron.home.execute(sql.SQL("GRANT USAGE ON SCHEMA cron TO {}").format(sql.Identifier(STRANGER)))
     theirs.execute("SELECT topk.schedule('guarded', '1 hour')")
     stranger.execute("SELECT topk.schedule('guarded', '30 min')")

@@ -79,6 +79,7 @@ INSERT INTO contract VALUES
     ('topk.maintain', $$IN counter text DEFAULT 'video_views'::text$$, NULL, 'v', false),
     ('topk.maintain_step', 'counter text, part text, since timestamp with time zone DEFAULT NULL::timestamp with time zone', 'boolean', 'v', false),
     ('topk.prepare_step', 'counter text', 'integer', 'v', false),
+    ('topk.make_partition_ahead', 'counter text', 'boolean', 'v', false),
     ('topk.set_prepared_spans', 'counter text, spans text[]', 'void', 'v', false),
     ('topk.index_check', 'index regclass', 'void', 'v', true),
     ('topk.index_refill', 'index regclass', 'bigint', 'v', true),
@@ -147,7 +148,7 @@ INSERT INTO attempt (what, statement) VALUES
     ('retain', $$SELECT topk.set_retention('pgtap', late => '40 days')$$), ('expire', $$SELECT topk.expire_step('pgtap')$$), ('refresh', $$SELECT topk.refresh_step('pgtap')$$),
     ('seal', $$CALL topk.seal('pgtap')$$), ('roll up', $$CALL topk.roll_up('pgtap')$$), ('hold', $$SELECT topk.hold_seal('pgtap')$$), ('resume', $$SELECT topk.resume_seal('pgtap')$$),
     ('prepare', $$SELECT topk.prepare_step('pgtap')$$), ('prepared spans', $$SELECT topk.set_prepared_spans('pgtap', '{24 hours}')$$),
-    ('revise', $$SELECT topk.revise('pgtap', '2020-01-01 00:00Z')$$), ('drop', $$SELECT topk.drop_counter('pgtap')$$), ('write', $$INSERT INTO pgtap_topk.pgtap_late VALUES ('day', now(), 'a', 1)$$);
+    ('revise', $$SELECT topk.revise('pgtap', '2020-01-01 00:00Z')$$), ('make partitions', $$SELECT topk.make_partition_ahead('pgtap')$$), ('drop', $$SELECT topk.drop_counter('pgtap')$$), ('write', $$INSERT INTO pgtap_topk.pgtap_late VALUES ('day', now(), 'a', 1)$$);
 GRANT SELECT ON attempt TO PUBLIC;
 SET LOCAL ROLE pgtap_topk_read;
 SELECT CASE WHEN what IN ('list', 'status', 'hours', 'audit') THEN lives_ok(statement, '''read'' may ' || what) ELSE throws_ok(statement, '42501', NULL, '''read'' may not ' || what) END FROM attempt ORDER BY number;
@@ -157,7 +158,7 @@ SELECT CASE WHEN what IN ('hours', 'claim', 'flush') THEN lives_ok(statement, ''
 SELECT is((SELECT count(*) FROM topk.kafka_progress), 0::bigint, '''ingest'' sees no offsets of others');
 RESET ROLE;
 SET LOCAL ROLE pgtap_topk_admin;
-SELECT CASE WHEN what IN ('status', 'hours', 'reset', 'retire', 'grant', 'audit', 'correct', 'retain', 'expire', 'refresh', 'seal', 'roll up', 'hold', 'resume', 'prepare', 'prepared spans', 'revise') THEN lives_ok(statement, '''admin'' may ' || what) ELSE throws_ok(statement, '42501', NULL, '''admin'' may not ' || what) END FROM attempt ORDER BY number;
+SELECT CASE WHEN what IN ('status', 'hours', 'reset', 'retire', 'grant', 'audit', 'correct', 'retain', 'expire', 'refresh', 'seal', 'roll up', 'hold', 'resume', 'prepare', 'prepared spans', 'revise', 'make partitions') THEN lives_ok(statement, '''admin'' may ' || what) ELSE throws_ok(statement, '42501', NULL, '''admin'' may not ' || what) END FROM attempt ORDER BY number;
 SELECT topk.revoke_access('pgtap_topk_none', 'read', 'pgtap');
 RESET ROLE;
 SET LOCAL ROLE pgtap_topk_none;

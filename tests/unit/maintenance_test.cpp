@@ -98,7 +98,7 @@ std::ptrdiff_t count_of(const std::string& text, const std::string& what) {
 TEST(Maintenance, DoesAllPartsInOrderAgainAndAgain) {
     FakeMaintainer maintainer;
     Maintenance maintenance(maintainer, milliseconds(1));
-    maintainer.wait_for(MaintenancePart::kExpire, 3);
+    maintainer.wait_for(kMaintenanceParts.back(), 3);
     const auto calls = maintainer.calls();
     EXPECT_TRUE(std::equal(kMaintenanceParts.begin(), kMaintenanceParts.end(), calls.begin()));
 }
@@ -118,7 +118,7 @@ TEST(Maintenance, ALongPartTakesTurnsWithTheOthers) {
     Maintenance maintenance(maintainer, milliseconds(1));
     maintainer.wait_for(MaintenancePart::kRollUp, 100);
     maintainer.wait_for(MaintenancePart::kSeal, 3);
-    maintainer.wait_for(MaintenancePart::kExpire, 3);
+    maintainer.wait_for(kMaintenanceParts.back(), 3);
     const auto calls = maintainer.calls();
     EXPECT_NEAR(static_cast<double>(std::ranges::count(calls, MaintenancePart::kRollUp)),
                 static_cast<double>(std::ranges::count(calls, MaintenancePart::kRefresh)), 1);
@@ -129,7 +129,7 @@ TEST(Maintenance, AnHourSealedIsRolledUpAtOnce) {
     maintainer.more[MaintenancePart::kSeal] = 1;
     {
         Maintenance maintenance(maintainer, std::chrono::hours(1));
-        maintainer.wait_for(MaintenancePart::kExpire, 1);
+        maintainer.wait_for(kMaintenanceParts.back(), 1);
     }
     const auto first = maintainer.calls();
     FakeMaintainer later;
@@ -177,7 +177,7 @@ TEST(Maintenance, StopsInTheMiddleOfTheInterval) {
     FakeMaintainer maintainer;
     {
         Maintenance maintenance(maintainer, std::chrono::hours(1));
-        maintainer.wait_for(MaintenancePart::kExpire, 1);
+        maintainer.wait_for(kMaintenanceParts.back(), 1);
     }
     EXPECT_EQ(maintainer.calls().size(), kParts);
 }

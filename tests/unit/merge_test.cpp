@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <deque>
 #include <map>
@@ -13,6 +14,7 @@
 #include <random>
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 namespace topk {
@@ -53,7 +55,13 @@ struct List {
 /// Lists in memory, which see to it that nothing is read or looked up twice.
 class Lists {
   public:
-    explicit Lists(const std::vector<List>& lists) : lists_(lists), read_(lists.size()), known_(lists.size()) {}
+    explicit Lists(const std::vector<List>& lists, bool knows_floors = true)
+        : lists_(lists), read_(lists.size()), known_(lists.size()), values_(lists.size()), knows_floors_(knows_floors) {
+        for (std::size_t i = 0; i < lists.size(); ++i) {
+            if (!is_long(i)) continue;
+            for (const Row& row : lists[i].rows) values_[i].emplace(row.id, row.value);
+        }
+    }
 
     ListState next(std::size_t list, ListRow* row) {
         const auto next = [&](ListRow* read) { return next_row(list, read); };
@@ -83,10 +91,7 @@ class Lists {
                 EXPECT_LT(videos[i - 1]->id, videos[i]->id);
             }
             EXPECT_TRUE(known_[list].insert(id).second) << "looked up what was known";
-            values[i] = 0;
-            for (const Row& row : lists_[list].rows) {
-                if (row.id == id && lists_[list].counts(id)) values[i] = row.value;
-            }
+            values[i] = lists_[list].counts(id) ? value_of(list, id) : 0;
             ++lookups;
         }
     }
@@ -110,6 +115,12 @@ class Lists {
         return !from.is_cut;
     }
 
+    /// Without it a merge never finds its lists flat.
+    std::int64_t floor(std::size_t list) const {
+        EXPECT_TRUE(read_[list] > 0 || ended_.contains(list)) << "asked before it was read";
+        return knows_floors_ && lists_[list].is_cut ? lists_[list].threshold.value : 0;
+    }
+
     std::string_view keep(std::string_view id) { return *kept_.emplace(kept_.end(), id); }
     void* allocate(std::size_t bytes) { return memory_.emplace_back(new std::max_align_t[bytes / sizeof(std::max_align_t) + 1]).get(); }
     std::uint64_t hash(std::string_view id) { return id.empty() ? 0 : static_cast<std::uint64_t>(id.back()) % 3; }  // collides
@@ -117,10 +128,24 @@ class Lists {
     std::uint64_t lookups = 0;
 
   private:
+    bool is_long(std::size_t list) const { return lists_[list].rows.size() > 500; }
+
+    std::int64_t value_of(std::size_t list, const std::string& id) const {
+        if (is_long(list)) {
+            const auto found = values_[list].find(id);
+            return found == values_[list].end() ? 0 : found->second;
+        }
+        const auto& rows = lists_[list].rows;
+        const auto found = std::find_if(rows.begin(), rows.end(), [&](const Row& row) { return row.id == id; });
+        return found == rows.end() ? 0 : found->value;
+    }
+
     const std::vector<List>& lists_;
     std::vector<std::size_t> read_;
     std::vector<std::set<std::string>> known_;
+    std::vector<std::unordered_map<std::string, std::int64_t>> values_;
     std::set<std::size_t> ended_;
+    bool knows_floors_;
     std::unique_ptr<std::string> lent_;
     std::deque<std::string> kept_;
     std::deque<std::unique_ptr<std::max_align_t[]>> memory_;
@@ -240,13 +265,22 @@ bool is_undecidable(const std::vector<List>& lists, std::size_t k) {
 }
 
 struct Tally {
-    std::size_t done = 0, cut = 0, budget = 0, early = 0, unresolved = 0;
+    std::size_t done = 0, cut = 0, budget = 0, early = 0, unresolved = 0, flat = 0, rash = 0;
 };
 
-void check(const std::vector<List>& lists, std::size_t k, std::size_t step, std::uint64_t budget, Tally& tally) {
-    Lists source(lists);
+void check(const std::vector<List>& lists, std::size_t k, std::size_t step, std::uint64_t budget, Tally& tally, bool knows_floors = true) {
+    Lists source(lists, knows_floors);
     Merge<Lists> merge(source, lists.size(), k, budget, step);
     const MergeEnd end = merge.run();
+    if (end == MergeEnd::kFlat) {
+        ASSERT_TRUE(knows_floors);
+        ASSERT_TRUE(std::any_of(lists.begin(), lists.end(), [](const List& list) { return list.is_cut; }));
+        const std::size_t done = tally.done;
+        check(lists, k, step, budget, tally, false);
+        ++tally.flat;
+        tally.rash += tally.done > done;
+        return;
+    }
     std::uint64_t read = 0, looked_up = 0, rows = 0, videos = by_brute_force(lists, true).size();
     for (const ListHead& head : merge.heads()) {
         read += head.rows_read;
@@ -258,7 +292,7 @@ void check(const std::vector<List>& lists, std::size_t k, std::size_t step, std:
     ASSERT_EQ(merge.touched(), read + looked_up);
     ASSERT_EQ(looked_up, source.lookups);
     if (end == MergeEnd::kBudget) {
-        Lists again(lists);
+        Lists again(lists, knows_floors);
         Merge<Lists> unlimited(again, lists.size(), k, UINT64_MAX, step);
         unlimited.run();
         ASSERT_GT(unlimited.touched(), budget) << "gave up for no reason";
@@ -310,12 +344,16 @@ TEST(Merge, EqualsBruteForce) {
         ASSERT_FALSE(HasFailure()) << "case " << i << ", k " << k << ", step " << step << ", budget " << budget << text_of(lists);
     }
     RecordProperty("done", static_cast<int>(tally.done));
+    RecordProperty("flat", static_cast<int>(tally.flat));
+    RecordProperty("rash", static_cast<int>(tally.rash));
     // Otherwise the cases would show nothing
     EXPECT_GT(tally.done, case_count() / 2);
     EXPECT_GT(tally.cut, case_count() / 50);
     EXPECT_GT(tally.budget, case_count() / 50);
     EXPECT_GT(tally.early, case_count() / 10);
     EXPECT_GT(tally.unresolved, case_count() / 10);
+    EXPECT_GT(tally.flat, case_count() / 1000);
+    EXPECT_LT(tally.rash, case_count() / 1000);
 }
 
 /// All of the small: two lists, three videos, values 0 to 2, every place of a cut, every k.
@@ -372,6 +410,77 @@ TEST(Merge, StopsAtDepthKWhereAllAreTied) {
     Merge<Lists> merge(source, lists.size(), 100, UINT64_MAX, Merge<Lists>::usual_step(100));
     ASSERT_EQ(merge.run(), MergeEnd::kDone);
     EXPECT_EQ(merge.touched(), 3 * 100);
+}
+
+/// Lists as an index knows them: of many videos the first 4000 rows.
+List known_to_index(std::vector<Row> rows) {
+    List list;
+    list.rows = std::move(rows);
+    std::sort(list.rows.begin(), list.rows.end(), above);
+    list.readable = std::min<std::size_t>(4000, list.rows.size());
+    list.is_cut = list.readable < list.rows.size();
+    if (list.is_cut) list.threshold = list.rows[list.readable];
+    return list;
+}
+
+template <typename Value>
+std::vector<List> lists_of(std::size_t count, std::int64_t videos, Value&& value) {
+    std::vector<List> lists;
+    for (std::size_t list = 0; list < count; ++list) {
+        std::vector<Row> rows;
+        for (std::int64_t i = 0; i < videos; ++i)
+            if (const std::int64_t views = value(list, i); views > 0) rows.push_back({views, "v" + std::to_string(100'000 + i)});
+        lists.push_back(known_to_index(std::move(rows)));
+    }
+    return lists;
+}
+
+struct Outcome {
+    MergeEnd end;
+    std::uint64_t touched;
+};
+
+Outcome merged(const std::vector<List>& lists, std::size_t k, bool knows_floors) {
+    Lists source(lists, knows_floors);
+    Merge<Lists> merge(source, lists.size(), k, UINT64_MAX, Merge<Lists>::usual_step(k));
+    const MergeEnd end = merge.run();
+    return {end, merge.touched()};
+}
+
+/// Nothing tells the best from the rest: the merge would read all that it can, look up as much, and end without a result.
+TEST(Merge, SeesSoonThatCountsAreFlat) {
+    Random random(7);
+    for (const auto& [count, k] : {std::pair<std::size_t, std::size_t>{4, 1000}, {24, 100}}) {
+        const auto lists = lists_of(count, count == 4 ? 20'000 : 45'000, [&](std::size_t, std::int64_t) {
+            return count == 4 || below(random, 10) == 0 ? static_cast<std::int64_t>(1 + below(random, 3)) : 0;
+        });
+        const Outcome sooner = merged(lists, k, true);
+        const Outcome later = merged(lists, k, false);
+        EXPECT_EQ(later.end, MergeEnd::kCut) << count << " lists, k " << k;
+        EXPECT_EQ(sooner.end, MergeEnd::kFlat) << count << " lists, k " << k;
+        EXPECT_LT(sooner.touched, later.touched / 2) << count << " lists, k " << k;
+    }
+}
+
+/// Where the best stand out, it goes on as it did: with a factor by video and list, and where what leads in one list is last in the next.
+TEST(Merge, DoesNotTakeSteepCountsForFlat) {
+    Random random(11);
+    for (const double exponent : {0.6, 1.0}) {
+        for (const bool is_opposite : {false, true}) {
+            for (const auto& [count, k] : {std::pair<std::size_t, std::size_t>{4, 1000}, {4, 10}, {24, 100}}) {
+                constexpr std::int64_t kVideos = 8'000;
+                const auto lists = lists_of(count, kVideos, [&](std::size_t list, std::int64_t i) {
+                    const auto rank = static_cast<double>(is_opposite && list % 2 == 1 ? kVideos - i : i + 1);
+                    const double factor = 0.5 + static_cast<double>(below(random, 1000)) / 1000;
+                    return static_cast<std::int64_t>(1e6 * factor / std::pow(rank, exponent));
+                });
+                const Outcome sooner = merged(lists, k, true);
+                const Outcome later = merged(lists, k, false);
+                EXPECT_EQ(sooner.end, later.end) << exponent << (is_opposite ? " opposite, " : ", ") << count << " lists, k " << k;
+                EXPECT_LE(sooner.touched, later.touched + later.touched / 4) << exponent << ", " << count << " lists, k " << k;
+            }
+        }
+    }
 }
 
 TEST(Merge, SumsBeyondBigint) {

@@ -151,6 +151,15 @@ const Change kObstacles[] = {
          s.books.push_back(archived);
      },
      "partition 1 was reset (moved)"},
+    {"retired",
+     [](Stored& s) {
+         Book archived = s.books[1];
+         archived.next = archived.counted = 0;
+         archived.reset_reason = "gone";
+         archived.retired = true;
+         s.books.push_back(archived);
+     },
+     "partition 1 was retired (gone)"},
     {"added", [](Stored& s) { s.books[1].created_at = kNoon + 1; }, "partition 1 was added later"},
     {"ahead", [](Stored& s) { *s.books[0].watermark -= 1; }, "records of partition 0 were ahead of the clock"},
 };

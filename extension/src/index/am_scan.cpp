@@ -180,6 +180,10 @@ const Key& cut_of(IndexScanDesc scan) {
     return state_of(scan)->candidates->cut();
 }
 
+const Key* known_cut_of(IndexScanDesc scan) {
+    return state_of(scan)->candidates->known_cut();
+}
+
 extern "C" IndexScanDesc topk_beginscan(Relation relation, int keys, int orderbys) {
     IndexScanDesc scan = RelationGetIndexScan(relation, keys, orderbys);
     auto* state = static_cast<ScanState*>(palloc0(sizeof(ScanState)));

@@ -32,6 +32,8 @@ class CandidateScan {
     RootSet& emitted() { return emitted_; }
     /// Meaningful after kCut.
     const Key& cut() const { return page_cut_.key; }
+    /// After the first next(): the cut so far; null if there is none.
+    const Key* known_cut() const { return page_cut_.is_set ? &page_cut_.key : nullptr; }
     void close();
 
   private:

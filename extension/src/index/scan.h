@@ -16,5 +16,7 @@ void get_values(IndexScanDesc scan, Datum* values, bool* nulls);
 Step next_candidate(IndexScanDesc scan);
 /// After kCut: no row that was not returned ranks above it.
 const Key& cut_of(IndexScanDesc scan);
+/// After the first next_candidate: the cut that the scan will end at, as known by now, which may still rise; null if there is none.
+const Key* known_cut_of(IndexScanDesc scan);
 
 }  // namespace topk
