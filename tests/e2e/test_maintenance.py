@@ -35,13 +35,15 @@ def test_all_is_kept_up(empty_database, topic, launcher):
     process = launcher.ingest(database, topic, "--maintain", "--maintain-interval", "200ms")
     database.wait_for_offsets(topic.name, topic.ends(), 30)
 
-    # The hours of the old days are gone, so they were rolled up; their days are gone as well, so these are in month and all time.
-    def partitions():
-        return database.value("SELECT count(*) FROM pg_inherits WHERE inhparent = 'video_views_hour'::regclass")
+    # The hours of the old days are gone, so they were rolled up; their days are gone as well, so these are in month and all time. The next
+    # days are made ahead.
+    def partitions(since, until):
+        return database.value("SELECT count(*) FROM pg_inherits WHERE inhparent = 'video_views_hour'::regclass AND right(inhrelid::regclass::text, 8)"
+                              " BETWEEN to_char(now() + %s * interval '1 day', 'YYYYMMDD') AND to_char(now() + %s * interval '1 day', 'YYYYMMDD')", since, until)
 
     def state():
-        return database.query("SELECT c.*, (SELECT count(*) FROM topk.leaderboard_window_data WHERE sealed), %s FROM topk.counter c", partitions())
-    wait_until(lambda: partitions() == 1 and not database.value(
+        return database.query("SELECT c.*, (SELECT count(*) FROM topk.leaderboard_window_data WHERE sealed), %s FROM topk.counter c", partitions(-1000, 2))
+    wait_until(lambda: partitions(-1000, -2) == 0 and partitions(0, 2) == 3 and not database.value(
         "SELECT count(*) FROM video_views_day_rollup WHERE window_start < now() - interval '2 days'"), 60, "old hours and days to go", every=0.2)
     assert process.terminate() == 0
 
