@@ -6,7 +6,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export PYTHONDONTWRITEBYTECODE=1
 
-names=(latency serve freshness index spans)
+names=(latency serve freshness index spans upsert)
 
 if [ $# -gt 0 ] && [ "$1" != --quick ]; then
     [[ " ${names[*]} " == *" $1 "* ]] || { echo "run.sh: no benchmark $1; there are: ${names[*]}" >&2; exit 2; }
