@@ -30,87 +30,126 @@ void KeyWalk::open(Relation table, Relation index) {
     Datum values[2] = {TimestampTzGetDatum(0), PointerGetDatum(cstring_to_text(""))};
     bool nulls[2] = {};
     IndexTuple any = index_form_tuple(RelationGetDescr(index), values, nulls);
-    key_ = _bt_mkscankey(index, any);
-    key_->scantid = nullptr;  // before all entries of the key
+    search_key_ = _bt_mkscankey(index, any);
+    search_key_->scantid = nullptr;  // before all entries of the key
     pfree(any);
-    page_ = static_cast<char*>(palloc(BLCKSZ));
+    leaf_.bytes = static_cast<char*>(palloc(BLCKSZ));
+    parent_.bytes = static_cast<char*>(palloc(BLCKSZ));
     restart();
 }
 
 void KeyWalk::restart() {
-    has_page_ = false;
+    leaf_.is_there = parent_.is_there = false;
 }
 
 int KeyWalk::find(TimestampTz window, text* id) {
-    if (!reach(window, id)) return kUnknown;
-    next_ = lower_bound(window, id);
+    const Key key = {window, id};
+    pgstat_count_index_scan(index_);
+    if (!reach(key)) return kUnknown;
+    skip(&leaf_, key);
     int count = 0;
-    for (OffsetNumber offset = next_; offset < end_ && compare(offset, window, id) == 0; ++offset) {
-        ItemId line = PageGetItemId(reinterpret_cast<Page>(page_), offset);
-        if (ItemIdIsDead(line)) continue;
-        if (!take(reinterpret_cast<IndexTuple>(PageGetItem(reinterpret_cast<Page>(page_), line)), &count)) return kUnknown;
+    for (OffsetNumber offset = leaf_.next; offset < leaf_.end && compare(leaf_, offset, key) == 0; ++offset) {
+        if (ItemIdIsDead(PageGetItemId(leaf_.page(), offset))) continue;
+        if (!take(leaf_.item(offset), &count)) return kUnknown;
     }
     return count;
 }
 
-/// Makes the copy that of the leaf with all entries of the key. False if that is no single leaf.
-bool KeyWalk::reach(TimestampTz window, text* id) {
-    key_->scankeys[0].sk_argument = TimestampTzGetDatum(window);
-    key_->scankeys[1].sk_argument = PointerGetDatum(id);
-    // Equal to the high key: entries may lie on both sides of it.
-    const auto is_within = [this] { return is_rightmost_ || _bt_compare(index_, key_, reinterpret_cast<Page>(page_), P_HIKEY) < 0; };
-    if (has_page_ && is_within()) return true;
-    has_page_ = descend();
-    return has_page_ && is_within();
+/// Makes the copied leaf the one with all entries of the key. False if that is no single leaf.
+bool KeyWalk::reach(const Key& key) {
+    search_key_->scankeys[0].sk_argument = TimestampTzGetDatum(key.window);
+    search_key_->scankeys[1].sk_argument = PointerGetDatum(key.id);
+    return (leaf_.is_there && is_within(leaf_, key)) || descend_from_parent(key) || descend(key);
 }
 
-bool KeyWalk::descend() {
+/// Equal to the high key: entries may lie on both sides of it.
+bool KeyWalk::is_within(const Copy& copy, const Key& key) const {
+    return copy.is_rightmost || compare(copy, P_HIKEY, key) > 0;
+}
+
+bool KeyWalk::descend_from_parent(const Key& key) {
+    if (!parent_.is_there || !is_within(parent_, key)) return false;
+    skip(&parent_, key);
+    // From the child of the last item below the key
+    for (BlockNumber block = BTreeTupleGetDownLink(parent_.item(OffsetNumberPrev(parent_.next))); block != P_NONE;) {
+        CHECK_FOR_INTERRUPTS();
+        Buffer buffer = _bt_getbuf(index_, block, BT_READ);
+        const BTPageOpaque opaque = BTPageGetOpaque(BufferGetPage(buffer));
+        const bool is_leaf = P_ISLEAF(opaque) && !P_IGNORE(opaque);
+        block = opaque->btpo_next;
+        if (is_leaf) leaf_.take(BufferGetPage(buffer));
+        _bt_relbuf(index_, buffer);
+        if (!is_leaf) break;
+        if (is_within(leaf_, key)) return true;
+    }
+    leaf_.is_there = false;
+    return false;
+}
+
+bool KeyWalk::descend(const Key& key) {
     Buffer buffer;
-    BTStack stack = search_leaf(index_, table_, key_, &buffer);
-    if (stack != nullptr) _bt_freestack(stack);
-    pgstat_count_index_scan(index_);
+    leaf_.is_there = parent_.is_there = false;
+    BTStack stack = search_leaf(index_, table_, search_key_, &buffer);
     if (!BufferIsValid(buffer)) return false;
-    copy_leaf(BufferGetPage(buffer));
+    leaf_.take(BufferGetPage(buffer));
     _bt_relbuf(index_, buffer);
-    return true;
+    if (stack != nullptr) copy_parent(stack);
+    return is_within(leaf_, key);
 }
 
-void KeyWalk::copy_leaf(Page page) {
-    const auto* header = reinterpret_cast<const PageHeaderData*>(page);
-    memcpy(page_, page, header->pd_lower);
-    memcpy(page_ + header->pd_upper, reinterpret_cast<const char*>(page) + header->pd_upper, BLCKSZ - header->pd_upper);
-    const BTPageOpaque opaque = BTPageGetOpaque(reinterpret_cast<Page>(page_));
-    is_rightmost_ = P_RIGHTMOST(opaque);
-    next_ = P_FIRSTDATAKEY(opaque);
-    end_ = OffsetNumberNext(PageGetMaxOffsetNumber(reinterpret_cast<Page>(page_)));
+/// It may have been split or deleted since the search went through it.
+void KeyWalk::copy_parent(BTStack stack) {
+    Buffer buffer = _bt_getbuf(index_, stack->bts_blkno, BT_READ);
+    const BTPageOpaque opaque = BTPageGetOpaque(BufferGetPage(buffer));
+    if (opaque->btpo_level == 1 && !P_IGNORE(opaque)) {
+        parent_.take(BufferGetPage(buffer));
+        ++parent_.next;  // the first is below all keys, whatever it holds
+    }
+    _bt_relbuf(index_, buffer);
+    _bt_freestack(stack);
 }
 
-/// An item of the copy against a key. Leaf items of a primary key have both columns and no NULLs.
-int KeyWalk::compare(OffsetNumber offset, TimestampTz window, const text* id) const {
-    Page page = reinterpret_cast<Page>(page_);
-    const char* data = PageGetItem(page, PageGetItemId(page, offset)) + MAXALIGN(sizeof(IndexTupleData));
-    TimestampTz item_window;
-    memcpy(&item_window, data, sizeof(item_window));
-    if (item_window != window) return item_window < window ? -1 : 1;
-    const char* item_id = data + sizeof(item_window);
+void KeyWalk::Copy::take(Page from) {
+    const auto* header = reinterpret_cast<const PageHeaderData*>(from);
+    memcpy(bytes, from, header->pd_lower);
+    memcpy(bytes + header->pd_upper, reinterpret_cast<const char*>(from) + header->pd_upper, BLCKSZ - header->pd_upper);
+    const BTPageOpaque opaque = BTPageGetOpaque(page());
+    is_there = true;
+    is_rightmost = P_RIGHTMOST(opaque);
+    next = P_FIRSTDATAKEY(opaque);
+    end = OffsetNumberNext(PageGetMaxOffsetNumber(page()));
+}
+
+/// An item against a key: below 0 if it comes before all entries of the key. Items of a primary key have no NULLs; those that only separate
+/// pages may lack columns, or the place in the table, of the first item that comes after them.
+int KeyWalk::compare(const Copy& copy, OffsetNumber offset, const Key& key) const {
+    IndexTuple item = copy.item(offset);
+    const char* data = reinterpret_cast<const char*>(item) + MAXALIGN(sizeof(IndexTupleData));
+    const bool is_pivot = BTreeTupleIsPivot(item);
+    const int columns = is_pivot ? BTreeTupleGetNAtts(item, index_) : 2;
+    if (columns == 0) return -1;
+    TimestampTz window;
+    memcpy(&window, data, sizeof(window));
+    if (window != key.window) return window < key.window ? -1 : 1;
+    if (columns == 1) return -1;
+    const char* id = data + sizeof(window);
     // Compressed: longer than any of ours.
-    if (VARATT_IS_EXTENDED(item_id) && !VARATT_IS_SHORT(item_id)) return -_bt_compare(index_, key_, page, offset);
-    const std::string_view left(VARDATA_ANY(item_id), VARSIZE_ANY_EXHDR(item_id));
-    return left.compare(std::string_view(VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id)));
+    if (VARATT_IS_EXTENDED(id) && !VARATT_IS_SHORT(id)) return -_bt_compare(index_, search_key_, copy.page(), offset);
+    const std::string_view left(VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id));
+    const int order = left.compare(std::string_view(VARDATA_ANY(key.id), VARSIZE_ANY_EXHDR(key.id)));
+    return order == 0 && is_pivot && search_key_->heapkeyspace && BTreeTupleGetHeapTID(item) == nullptr ? -1 : order;
 }
 
-/// The first item at or after the key.
-OffsetNumber KeyWalk::lower_bound(TimestampTz window, const text* id) const {
-    OffsetNumber low = next_;
-    OffsetNumber high = end_;
-    while (low < high) {
-        const auto middle = static_cast<OffsetNumber>(low + (high - low) / 2);
-        if (compare(middle, window, id) < 0)
-            low = static_cast<OffsetNumber>(middle + 1);
+/// Moves to the first item that is not before the key.
+void KeyWalk::skip(Copy* copy, const Key& key) const {
+    OffsetNumber high = copy->end;
+    while (copy->next < high) {
+        const auto middle = static_cast<OffsetNumber>(copy->next + (high - copy->next) / 2);
+        if (compare(*copy, middle, key) < 0)
+            copy->next = static_cast<OffsetNumber>(middle + 1);
         else
             high = middle;
     }
-    return low;
 }
 
 /// Appends what an item points to. False if there is no room.

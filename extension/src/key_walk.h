@@ -1,8 +1,9 @@
-// Looking up ascending keys in the primary key of a table of hours, (window_start, video_id). Neighbours of a batch often share a leaf,
-// so that the leaf is copied, and searched without locks, pins or calls of comparison functions until a key lies beyond it.
-// Why a copy is enough for a snapshot that is older than it: a version that the snapshot sees had its entry before, VACUUM does not
+// Looking up ascending keys in the primary key of a table of hours, (window_start, video_id). Neighbours of a batch often share a leaf, and
+// their leaves a parent: both are copied, and searched without locks, pins or calls of comparison functions until a key lies beyond.
+// Why a copied leaf is enough for a snapshot that is older than it: a version that the snapshot sees had its entry before, VACUUM does not
 // remove it while the snapshot is active, and a split moves entries of the page only, not of the copy. What is not found may have
-// been inserted since.
+// been inserted since. A copied parent leads to the right leaf, or to one left of it, from which the links to the right lead there: pages
+// that were deleted since are not used for anything else while the snapshot is active.
 #pragma once
 
 #include "pg.h"
@@ -18,7 +19,7 @@ class KeyWalk {
     /// Memory is of the current context. Requires: the index is one that is_row_key accepts.
     void open(Relation table, Relation index);
 
-    /// Forgets the copy: for a new snapshot, or keys that do not ascend.
+    /// Forgets the copies: for a new snapshot, or keys that do not ascend.
     void restart();
 
     /// The entries of a key, in tids(); kUnknown if an index scan must tell. Requires: a snapshot is active, and older than all calls
@@ -27,21 +28,39 @@ class KeyWalk {
     ItemPointerData* tids() { return tids_; }
 
   private:
-    bool reach(TimestampTz window, text* id);
-    void copy_leaf(Page page);
-    bool descend();
-    int compare(OffsetNumber offset, TimestampTz window, const text* id) const;
-    OffsetNumber lower_bound(TimestampTz window, const text* id) const;
+    struct Key {
+        TimestampTz window;
+        text* id;
+    };
+    /// A copied page. What comes before `next` is less than all keys still to come.
+    struct Copy {
+        char* bytes;
+        bool is_there;
+        bool is_rightmost;
+        OffsetNumber next;
+        OffsetNumber end;
+
+        Page page() const { return reinterpret_cast<Page>(bytes); }
+        IndexTuple item(OffsetNumber offset) const {
+            return reinterpret_cast<IndexTuple>(PageGetItem(page(), PageGetItemId(page(), offset)));
+        }
+        void take(Page from);
+    };
+
+    bool reach(const Key& key);
+    bool is_within(const Copy& copy, const Key& key) const;
+    bool descend_from_parent(const Key& key);
+    bool descend(const Key& key);
+    void copy_parent(BTStack stack);
+    int compare(const Copy& copy, OffsetNumber offset, const Key& key) const;
+    void skip(Copy* copy, const Key& key) const;
     bool take(IndexTuple item, int* count);
 
     Relation table_;
     Relation index_;
-    BTScanInsert key_;
-    char* page_;
-    bool has_page_;
-    bool is_rightmost_;
-    OffsetNumber next_;  // every item before it has a lesser key than all that are still to come
-    OffsetNumber end_;
+    BTScanInsert search_key_;
+    Copy leaf_;
+    Copy parent_;
     ItemPointerData tids_[kMaxVersions];
 };
 

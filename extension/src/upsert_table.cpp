@@ -47,7 +47,7 @@ const char* UpsertTable::open(Relation table) {
         walk_.open(table, key_index_);
         found_ = table_slot_create(table, nullptr);
         new_row_ = table_slot_create(table, nullptr);
-        fetcher_ = table_index_fetch_begin(table);
+        buffer_ = InvalidBuffer;
         batch_ = nullptr;
     }
     MemoryContextSwitchTo(caller);
@@ -72,7 +72,6 @@ bool UpsertTable::find_indexes() {
 }
 
 void UpsertTable::close() {
-    table_index_fetch_end(fetcher_);
     ExecDropSingleTupleTableSlot(found_);
     ExecDropSingleTupleTableSlot(new_row_);
     for (std::size_t i = 0; batch_ != nullptr && i < kMaxRows; ++i) ExecDropSingleTupleTableSlot(batch_[i]);
@@ -87,31 +86,52 @@ void UpsertTable::begin() {
 
 /// Lets go of all buffers: they belong to the subtransaction.
 void UpsertTable::end() {
-    table_index_fetch_reset(fetcher_);
+    if (BufferIsValid(buffer_)) ReleaseBuffer(buffer_);
+    buffer_ = InvalidBuffer;
     ExecClearTuple(found_);
     ExecClearTuple(new_row_);
 }
 
 bool UpsertTable::add(const Delta& delta) {
-    if (!find(delta)) return false;
+    HeapTuple row = find(delta);
+    if (row == nullptr) return false;
     // Somebody has changed or deleted it since the snapshot.
-    if (!update(ExecFetchSlotHeapTuple(found_, false, nullptr), delta)) add_carefully(delta);
+    if (!update(row, delta)) add_carefully(delta);
     return true;
 }
 
-bool UpsertTable::find(const Delta& delta) {
+/// The version of the row that the snapshot sees; null if it sees none. Valid until the next call.
+HeapTuple UpsertTable::find(const Delta& delta) {
     const int entries = walk_.find(delta.window, delta.id);
     if (entries == KeyWalk::kUnknown) return fetch_by_scan(delta);
-    return std::any_of(walk_.tids(), walk_.tids() + entries, [this](const ItemPointerData& tid) { return fetch(tid); });
+    for (int i = 0; i < entries; ++i)
+        if (HeapTuple row = fetch(walk_.tids()[i])) return row;
+    return nullptr;
 }
 
-/// The version that the snapshot sees of the row that an entry points to.
-bool UpsertTable::fetch(ItemPointerData tid) {
-    bool call_again = false;
-    return table_index_fetch_tuple(fetcher_, &tid, GetActiveSnapshot(), found_, &call_again, nullptr);
+/// The same of the row that an entry points to.
+HeapTuple UpsertTable::fetch(ItemPointerData tid) {
+    read(ItemPointerGetBlockNumber(&tid));
+    LockBuffer(buffer_, BUFFER_LOCK_SHARE);
+    const bool is_seen = heap_hot_search_buffer(&tid, table_, buffer_, GetActiveSnapshot(), &in_buffer_, nullptr, true);
+    LockBuffer(buffer_, BUFFER_LOCK_UNLOCK);
+    if (!is_seen) return nullptr;
+    in_buffer_.t_self = tid;
+    return &in_buffer_;
 }
 
-bool UpsertTable::fetch_by_scan(const Delta& delta) {
+/// An index scan prunes whatever page is emptier than the fillfactor wants, which all pages are that were filled once: that would be most
+/// of the cost. Here a page is pruned when there is room for a few more versions only.
+void UpsertTable::read(BlockNumber block) {
+    constexpr Size kLittleRoom = BLCKSZ / 16;
+    if (BufferIsValid(buffer_) && BufferGetBlockNumber(buffer_) == block) return;
+    buffer_ = ReleaseAndReadBuffer(buffer_, table_, block);
+    // A guess without a lock, as heap_page_prune_opt makes one, too.
+    Page page = BufferGetPage(buffer_);
+    if (PageIsFull(page) || PageGetHeapFreeSpace(page) < kLittleRoom) heap_page_prune_opt(table_, buffer_);
+}
+
+HeapTuple UpsertTable::fetch_by_scan(const Delta& delta) {
     ScanKeyData key[2];
     fix_column(&key[0], 1, TIMESTAMPTZOID, TimestampTzGetDatum(delta.window));
     fix_column(&key[1], 2, TEXTOID, PointerGetDatum(delta.id));
@@ -119,7 +139,7 @@ bool UpsertTable::fetch_by_scan(const Delta& delta) {
     index_rescan(scan, key, 2, nullptr, 0);
     const bool is_there = index_getnext_slot(scan, ForwardScanDirection, found_);
     index_endscan(scan);
-    return is_there;
+    return is_there ? ExecFetchSlotHeapTuple(found_, false, nullptr) : nullptr;
 }
 
 HeapTuple UpsertTable::added(HeapTuple old, const Delta& delta) const {

@@ -45,9 +45,10 @@ class UpsertTable {
 
   private:
     bool find_indexes();
-    bool fetch(ItemPointerData tid);
-    bool fetch_by_scan(const Delta& delta);
-    bool find(const Delta& delta);
+    HeapTuple find(const Delta& delta);
+    HeapTuple fetch(ItemPointerData tid);
+    HeapTuple fetch_by_scan(const Delta& delta);
+    void read(BlockNumber block);
     HeapTuple added(HeapTuple old, const Delta& delta) const;
     bool update(HeapTuple old, const Delta& delta);
     bool try_carefully(const Delta& delta);
@@ -60,7 +61,8 @@ class UpsertTable {
     int key_number_;
     List* key_indexes_;  // its oid
     KeyWalk walk_;
-    IndexFetchTableData* fetcher_;
+    Buffer buffer_;  // pinned: the table's page looked at last
+    HeapTupleData in_buffer_;
     TupleTableSlot* found_;
     TupleTableSlot* new_row_;
     TupleTableSlot** batch_;
