@@ -13,7 +13,14 @@ namespace topk {
 
 namespace {
 
+constexpr const char* kOption = "topk.native_upsert";
 bool native_upsert = true;
+
+/// By name: where a test has loaded the library twice, the variable is the first one's.
+bool is_wanted() {
+    const char* value = GetConfigOption(kOption, true, false);
+    return value == nullptr || strcmp(value, "on") == 0;
+}
 
 /// More subtransactions than a backend shows to others (64) would cost every snapshot of theirs a look into pg_subtrans.
 constexpr std::uint64_t kMaxChunks = 48;
@@ -250,7 +257,10 @@ void Upsert::run() {
 }  // namespace
 
 void register_upsert_option() {
-    DefineCustomBoolVariable("topk.native_upsert", "Adds the views of topk.flush by the interfaces of heap and indexes.",
+    const bool is_known =
+        GetConfigOption(kOption, true, false) != nullptr && (GetConfigOptionFlags(kOption, true) & GUC_CUSTOM_PLACEHOLDER) == 0;
+    if (is_known) return;
+    DefineCustomBoolVariable(kOption, "Adds the views of topk.flush by the interfaces of heap and indexes.",
                              "Off, or where something else takes part in storing a row (see the extension's README): by SQL.",
                              &native_upsert, true, PGC_USERSET, 0, nullptr, nullptr, nullptr);
 }
@@ -260,7 +270,7 @@ bool upsert_deltas(const Counter& counter, const FlushArguments& flush) {
     const MemoryContext caller = CurrentMemoryContext;
     const MemoryContext memory = AllocSetContextCreate(caller, "topk upsert", ALLOCSET_DEFAULT_SIZES);
     MemoryContextSwitchTo(memory);
-    if (!native_upsert) {
+    if (!is_wanted()) {
         obstacle = "topk.native_upsert is off";
     } else {
         CommandCounterIncrement();

@@ -13,7 +13,7 @@ constexpr AttrNumber kViewsColumn = 3;
 std::int64_t* views_in(HeapTuple row) {
     char* data = reinterpret_cast<char*>(row->t_data) + row->t_data->t_hoff;
     const char* id = data + sizeof(TimestampTz);
-    return reinterpret_cast<std::int64_t*>(data + MAXALIGN(sizeof(TimestampTz) + VARSIZE_ANY(id)));
+    return reinterpret_cast<std::int64_t*>(data + DOUBLEALIGN(sizeof(TimestampTz) + VARSIZE_ANY(id)));
 }
 
 [[noreturn]] void refuse_sum(const Delta& delta) {
