@@ -70,13 +70,12 @@ class Flusher:
         self.epoch, self.pid = self.cursor.fetchone()
 
     def fill(self, hour, videos):
-        """Rows of all videos, in the order of their ids, as an hour has them after a while: pages with room, hint bits set."""
+        """Rows of all videos, in the order of their ids, as an hour has them after a while: pages with room, hint bits set. No checkpoint: no page is written whole."""
         before = self.total()
         self.cursor.execute(f"INSERT INTO {COUNTER}_hour SELECT %s, 'vid_' || lpad(to_hex(rank * {MIX} %% 4294967296), 8, '0'), 1 + {videos} / (rank + 1)"
                             f" FROM generate_series(0, {videos} - 1) rank ORDER BY 2", (hour,))
         self.added += self.total() - before
         self.cursor.execute(f"VACUUM ANALYZE {COUNTER}_hour")
-        self.cursor.execute("CHECKPOINT")
 
     def total(self):
         self.cursor.execute(f"SELECT coalesce(sum(views), 0)::bigint FROM {COUNTER}_hour")
@@ -113,7 +112,7 @@ class Flusher:
 
 
 def measure_arm(report, flusher, name, batches):
-    """batches: pairs of a batch for each path, and its size. The first pair is not counted: caches fill, pages are written whole."""
+    """batches: pairs of a batch for each path, and its size. The first pair is not counted: caches fill."""
     costs = {path: [] for path in PATHS}
     for number, (pair, size) in enumerate(batches):
         order = PATHS if number % 2 else PATHS[::-1]

@@ -210,7 +210,7 @@ class Upserts:
             self.count("vacuums")
 
     def reader(self, cursor, rng):
-        """An old snapshot sees the same as at first, by heap and by key."""
+        """An old snapshot sees the same as at first, by heap and by key, and an hour's list through the topk index is that of a sort."""
         by_heap = f"SELECT md5(string_agg(r::text, ',' ORDER BY r)) FROM {NAME}_hour r"
         by_key = f"SELECT md5(string_agg(r::text, ',' ORDER BY r)) FROM (SELECT * FROM {NAME}_hour ORDER BY window_start, video_id) r"
         while not self.stopping.is_set():
@@ -223,9 +223,19 @@ class Upserts:
                 time.sleep(0.005)
             cursor.execute(by_heap)
             assert cursor.fetchone() == before
-            cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off")
+            hour = rng.choice(HOURS)
+            top = f"SELECT video_id, views FROM {NAME}_hour WHERE window_start = %s ORDER BY views DESC, video_id LIMIT 100"
+            cursor.execute("SET LOCAL enable_indexscan = off")
+            cursor.execute(top, (hour,))
+            sorted_list = cursor.fetchall()
+            cursor.execute("SET LOCAL enable_indexscan = on; SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off")
             cursor.execute(by_key)
             assert cursor.fetchone() == before
+            cursor.execute(top, (hour,))
+            assert cursor.fetchall() == sorted_list
+            cursor.execute("EXPLAIN " + top, (hour,))
+            plan = "\n".join(row[0] for row in cursor.fetchall())
+            assert "Sort" not in plan and "_views_video_id_idx" in plan, plan
             cursor.execute("COMMIT")
             self.count("old snapshots")
 
