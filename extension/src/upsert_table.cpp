@@ -7,8 +7,6 @@ namespace topk {
 
 namespace {
 
-constexpr AttrNumber kViewsColumn = 3;
-
 /// Where an int8 that follows a timestamptz and a text is in a row without NULLs.
 std::int64_t* views_in(HeapTuple row) {
     char* data = reinterpret_cast<char*>(row->t_data) + row->t_data->t_hoff;

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """What the rows of a flush cost: topk.flush natively against its SQL statement, batch by batch in turn, CPU time of the session's process.
 
-A window is filled with as many videos as it says, each batch then has that many different ones, drawn by Zipf's law (exponent 1), and is flushed
-by one path after the other, which alternate in going first. `empty`: every flush goes to an hour without rows. The table is a counter's, with its
-primary key and its topk index.
+Each path has a window of its own, in a partition of its own, so that neither tidies the other's pages. It is filled with as many videos as it says; each batch
+has so many different ones, drawn by Zipf's law (exponent 1), and is flushed by one path after the other, which alternate in going first. `empty`: every
+flush goes to an hour without rows. The table is a counter's, with its primary key and its topk index.
 """
 import contextlib
 import datetime
@@ -58,14 +58,14 @@ def sum_of(deltas):
 
 
 class Flusher:
-    def __init__(self, server):
+    def __init__(self, server, windows):
         self.connection = server.connect()
         self.cursor = self.connection.cursor()
         self.offset, self.added = 0, 0
         self.cursor.execute("CREATE EXTENSION topk")
         self.cursor.execute("SELECT topk.create_counter(%s)", (COUNTER,))
         self.cursor.execute("CREATE UNLOGGED TABLE batch (deltas bytea); ALTER TABLE batch ALTER deltas SET STORAGE EXTERNAL")
-        self.cursor.execute("SELECT topk.make_partitions(%s, %s, %s)", (COUNTER, DAY, DAY + datetime.timedelta(days=9)))
+        self.cursor.execute("SELECT topk.make_partitions(%s, %s, %s)", (COUNTER, DAY, DAY + datetime.timedelta(days=2 * windows + 9)))
         self.cursor.execute("SELECT epoch, pg_backend_pid() FROM topk.claim(%s, 'events', 'cluster', 'group', 'member', 1, '{0}', '{0}', '{9000000000}')", (COUNTER,))
         self.epoch, self.pid = self.cursor.fetchone()
 
@@ -115,8 +115,7 @@ def measure_arm(report, flusher, name, batches):
     """batches: pairs of a batch for each path, and its size. The first pair is not counted: caches fill."""
     costs = {path: [] for path in PATHS}
     for number, (pair, size) in enumerate(batches):
-        order = PATHS if number % 2 else PATHS[::-1]
-        for path, deltas in zip(order, pair):
+        for path, deltas in (zip(PATHS, pair) if number % 2 else reversed(list(zip(PATHS, pair)))):
             cost = flusher.flush(path, deltas, size)
             if number:
                 costs[path].append(cost)
@@ -133,18 +132,20 @@ def measure(report, args, server):
         version = connection.info.server_version
     where = f"PostgreSQL {version // 10000}.{version % 10000}"
     report.line(f"\n{where}: CPU µs a row, median (smallest, quartiles, largest) of {args.batches} batches")
-    flusher, rng = Flusher(server), random.Random(args.seed)
+    flusher, rng = Flusher(server, len(args.videos)), random.Random(args.seed)
     for number, videos in enumerate(args.videos):
-        hour = DAY + datetime.timedelta(days=number)
-        flusher.fill(hour, videos)
+        hours = [DAY + datetime.timedelta(days=2 * number + path) for path in range(len(PATHS))]
+        for hour in hours:
+            flusher.fill(hour, videos)
         for size in (size for size in args.sizes if size < videos):
-            batches = [((encoded := encode(hour, draw(rng, videos, size)), encoded), size) for _ in range(args.batches + 1)]
+            drawn = (draw(rng, videos, size) for _ in range(args.batches + 1))
+            batches = [([encode(hour, batch) for hour in hours], size) for batch in drawn]
             medians = measure_arm(report, flusher, f"warm window of {videos}, {size} rows", batches)
             if videos == 1_000_000:
                 report.bar(where, f"native, warm window of {videos}, {size} rows, CPU µs a row", medians[1], 5, "{:.2f}")
             elif videos == 10_000_000:
                 report.bar(where, f"native / SQL, window of {videos}, {size} rows", medians[1] / medians[0], 0.5, "{:.2f}")
-    hours = (DAY + datetime.timedelta(days=len(args.videos), hours=hour) for hour in range(24 * (8 - len(args.videos))))
+    hours = (DAY + datetime.timedelta(days=2 * len(args.videos), hours=hour) for hour in range(24 * 9))
     for size in args.sizes:
         batch = draw(rng, args.videos[-1], size)
         measure_arm(report, flusher, f"empty hour, {size} rows", [([encode(next(hours), batch) for _ in PATHS], size) for _ in range(min(args.batches, 10) + 1)])
@@ -153,7 +154,7 @@ def measure(report, args, server):
 
 def main():
     made = benchmark.parser(__doc__)
-    benchmark.add_majors(made, "4GB")
+    benchmark.add_majors(made, "6GB")
     made.add_argument("--videos", type=benchmark.counts, default="1M,10M", help="of the windows")
     made.add_argument("--sizes", type=benchmark.counts, default="20k,85k", help="different videos of a batch")
     made.add_argument("--batches", type=int, default=20)
