@@ -76,6 +76,73 @@ inline Oid primary_key_index(Relation table) {
 #endif
 }
 
+/// The leaf where a key is or would be, share-locked; invalid while the index is empty. Returns what _bt_freestack frees.
+inline BTStack search_leaf(Relation index, [[maybe_unused]] Relation table, BTScanInsert key, Buffer* leaf) {
+#if PG_VERSION_NUM >= 170000
+    return _bt_search(index, table, key, leaf, BT_READ);
+#elif PG_VERSION_NUM >= 160000
+    return _bt_search(index, table, key, leaf, BT_READ, nullptr);
+#else
+    return _bt_search(index, key, leaf, BT_READ, nullptr);
+#endif
+}
+
+/// Which indexes need an entry for a new version.
+enum class NewEntries { kNone, kSummarizing, kAll };
+
+/// heap_update that waits for others; tells which indexes need entries for the new version.
+inline TM_Result update_tuple(Relation table, ItemPointer old, HeapTuple version, CommandId command, NewEntries* entries) {
+    TM_FailureData failure;
+    LockTupleMode mode;
+#if PG_VERSION_NUM >= 160000
+    TU_UpdateIndexes updates;
+    const TM_Result result = heap_update(table, old, version, command, InvalidSnapshot, true, &failure, &mode, &updates);
+    *entries = updates == TU_All ? NewEntries::kAll : updates == TU_Summarizing ? NewEntries::kSummarizing : NewEntries::kNone;
+#else
+    const TM_Result result = heap_update(table, old, version, command, InvalidSnapshot, true, &failure, &mode);
+    *entries = HeapTupleIsHeapOnly(version) ? NewEntries::kNone : NewEntries::kAll;
+#endif
+    return result;
+}
+
+inline bool is_summarizing([[maybe_unused]] Relation index) {
+#if PG_VERSION_NUM >= 160000
+    return index->rd_indam->amsummarizing;
+#else
+    return false;
+#endif
+}
+
+/// False, and where it is, if a row with the key of the row in the slot is there; waits for whoever is inserting or deleting one.
+inline bool is_free_key(ResultRelInfo* table, TupleTableSlot* row, EState* state, List* key_indexes, ItemPointer found) {
+#if PG_VERSION_NUM >= 180000
+    ItemPointerData none;
+    ItemPointerSetInvalid(&none);
+    return ExecCheckIndexConstraints(table, row, state, found, &none, key_indexes);
+#else
+    return ExecCheckIndexConstraints(table, row, state, found, key_indexes);
+#endif
+}
+
+/// The entries of a row inserted speculatively. False if one with the same key has come meanwhile.
+inline bool insert_speculative_entries(ResultRelInfo* table, TupleTableSlot* row, EState* state, List* key_indexes) {
+    bool conflicts = false;
+#if PG_VERSION_NUM >= 160000
+    ExecInsertIndexTuples(table, row, state, false, true, &conflicts, key_indexes, false);
+#else
+    ExecInsertIndexTuples(table, row, state, false, true, &conflicts, key_indexes);
+#endif
+    return !conflicts;
+}
+
+inline bool is_enforced([[maybe_unused]] const ConstrCheck& check) {
+#if PG_VERSION_NUM >= 180000
+    return check.ccenforced;
+#else
+    return true;
+#endif
+}
+
 /// Raises 72000 (snapshot_too_old) if old_snapshot_threshold let something be removed from the page that the snapshot would see.
 inline void refuse_old_snapshot([[maybe_unused]] SnapshotData* snapshot, [[maybe_unused]] Relation relation, [[maybe_unused]] Page page) {
 #if PG_VERSION_NUM < 170000

@@ -11,6 +11,7 @@
 #include "hour_book.h"
 #include "hours.h"
 #include "partition.h"
+#include "upsert.h"
 
 namespace topk {
 
@@ -191,7 +192,9 @@ void add_deltas(const Counter& counter, const FlushArguments& flush) {
     if (flush.delta_entries == 0) return;
     std::uint64_t stored = 0;
     as_user(counter.owner, [&] {
-        stored = run(counter_statement(counter, CounterPlan::kAddDeltas), {{BYTEAOID, flush.deltas}}, Snapshot::kFresh);
+        stored = upsert_deltas(counter, flush)
+                     ? flush.delta_entries
+                     : run(counter_statement(counter, CounterPlan::kAddDeltas), {{BYTEAOID, flush.deltas}}, Snapshot::kFresh);
     });
     require_stored(counter, "deltas", stored, flush.delta_entries);
 }

@@ -10,9 +10,11 @@ PG_MODULE_MAGIC;
 namespace topk {
 
 void register_index_options();
+void register_upsert_option();
 
 extern "C" PGDLLEXPORT void _PG_init() {
     register_index_options();
+    register_upsert_option();
 }
 
 TOPK_SQL_FUNCTION(topk_version) {

@@ -57,6 +57,7 @@ extern "C" {
 #include <catalog/pg_opclass.h>
 #include <catalog/pg_opfamily.h>
 #include <catalog/pg_partitioned_table.h>
+#include <catalog/pg_publication.h>
 #include <catalog/pg_statistic.h>
 #include <catalog/pg_type.h>
 #include <commands/defrem.h>
@@ -71,6 +72,7 @@ extern "C" {
 #include <funcapi.h>
 #include <mb/pg_wchar.h>
 #include <miscadmin.h>
+#include <nodes/nodeFuncs.h>
 #include <nodes/pathnodes.h>
 #include <optimizer/cost.h>
 #include <optimizer/optimizer.h>

@@ -6,7 +6,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export PYTHONDONTWRITEBYTECODE=1
 
-names=(consume latency serve freshness ingest index spans)
+names=(consume latency serve freshness ingest upsert index spans)
 
 if [ $# -gt 0 ] && [ "$1" != --quick ]; then
     [[ " ${names[*]} " == *" $1 "* ]] || { echo "run.sh: no benchmark $1; there are: ${names[*]}" >&2; exit 2; }

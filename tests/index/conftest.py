@@ -19,7 +19,7 @@ COUNTED = []
 
 def pytest_report_header():
     return " ".join(f"TOPK_{name}={getattr(settings, name)}" for name in
-                    ("SEED", "METHOD", "MAJORS", "READERS", "STANDBY_READERS", "CONTROL_READERS", "MERGES", "SNAPSHOTS", "ROLLED_ROWS", "ROLL_UP_KILLS", "CRASHES", "DAMAGES", "SIZE"))
+                    ("SEED", "METHOD", "MAJORS", "READERS", "STANDBY_READERS", "CONTROL_READERS", "MERGES", "SNAPSHOTS", "ROLLED_ROWS", "ROLL_UP_KILLS", "UPSERTS", "CRASHES", "DAMAGES", "SIZE"))
 
 
 def pytest_ignore_collect(collection_path):
