@@ -9,11 +9,13 @@
 #include <cmath>
 #include <cstdlib>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <random>
 #include <set>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -59,6 +61,7 @@ class Lists {
         : lists_(lists), read_(lists.size()), known_(lists.size()), values_(lists.size()), knows_floors_(knows_floors) {
         for (std::size_t i = 0; i < lists.size(); ++i) {
             if (!is_long(i)) continue;
+            any_long_ = true;
             for (const Row& row : lists[i].rows) values_[i].emplace(row.id, row.value);
         }
     }
@@ -123,7 +126,11 @@ class Lists {
 
     std::string_view keep(std::string_view id) { return *kept_.emplace(kept_.end(), id); }
     void* allocate(std::size_t bytes) { return memory_.emplace_back(new std::max_align_t[bytes / sizeof(std::max_align_t) + 1]).get(); }
-    std::uint64_t hash(std::string_view id) { return id.empty() ? 0 : static_cast<std::uint64_t>(id.back()) % 3; }  // collides
+    /// Collides, where that does not take minutes.
+    std::uint64_t hash(std::string_view id) {
+        if (any_long_) return std::hash<std::string_view>{}(id);
+        return id.empty() ? 0 : static_cast<std::uint64_t>(id.back()) % 3;
+    }
 
     std::uint64_t lookups = 0;
 
@@ -145,6 +152,7 @@ class Lists {
     std::vector<std::set<std::string>> known_;
     std::vector<std::unordered_map<std::string, std::int64_t>> values_;
     std::set<std::size_t> ended_;
+    bool any_long_ = false;
     bool knows_floors_;
     std::unique_ptr<std::string> lent_;
     std::deque<std::string> kept_;
