@@ -182,6 +182,8 @@ INSERT INTO n_hour VALUES ('2020-01-02 00:00Z', 'z', 9223372036854775807);
 CREATE FUNCTION flush_many(ids text, from_offset bigint) RETURNS text LANGUAGE sql AS
     $$ SELECT t.error(format('SELECT topk.flush(%L, %L, %L, NULL, NULL, %L)', 'n', 'events', t.deltas(t.hour('2020-01-02 00:00Z', VARIADIC (SELECT array_agg(t.entry(id, 1) ORDER BY id COLLATE "C")
         FROM (SELECT ids || lpad(n::text, 5, '0') FROM generate_series(1, 6000) n UNION ALL SELECT 'z') s (id)))), ARRAY[t.advance(0, (SELECT epoch FROM topk.kafka_progress), from_offset, from_offset + 1)])) $$;
+-- With an index that keeps pages pinned from one insertion to the next.
+CREATE INDEX by_views ON n_hour USING brin (views) WITH (pages_per_range = 1);
 SELECT flush_many('m', (SELECT next_offset FROM topk.kafka_progress));
 SELECT count(*) FROM n_hour WHERE video_id LIKE 'm%';
 DELETE FROM n_hour WHERE video_id = 'z';
@@ -190,6 +192,9 @@ SELECT flush_many('m', (SELECT next_offset FROM topk.kafka_progress));
 SELECT count(*), sum(views), min(views), max(views) FROM n_hour WHERE video_id LIKE 'm%';
 SELECT topk.index_check(indexrelid) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam WHERE a.amname = 'topk' AND i.indrelid = 'n_hour_20200102'::regclass;
 
+SET enable_seqscan = off; SET enable_indexscan = off;
+SELECT count(*), sum(views) FROM n_hour WHERE views = 2 AND video_id LIKE 'm%';
+RESET enable_seqscan; RESET enable_indexscan;
 DROP FUNCTION flush_many;
 DROP PROCEDURE flush;
 SELECT topk.drop_counter('n');

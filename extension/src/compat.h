@@ -113,6 +113,13 @@ inline bool is_summarizing([[maybe_unused]] Relation index) {
 #endif
 }
 
+/// Lets an index go of what it keeps from one insertion to the next: from PostgreSQL 17 on BRIN keeps pages pinned.
+inline void end_insertions([[maybe_unused]] Relation index, [[maybe_unused]] IndexInfo* info) {
+#if PG_VERSION_NUM >= 170000
+    index_insert_cleanup(index, info);
+#endif
+}
+
 /// False, and where it is, if a row with the key of the row in the slot is there; waits for whoever is inserting or deleting one.
 inline bool is_free_key(ResultRelInfo* table, TupleTableSlot* row, EState* state, List* key_indexes, ItemPointer found) {
 #if PG_VERSION_NUM >= 180000

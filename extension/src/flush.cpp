@@ -190,6 +190,8 @@ void require_stored(const Counter& counter, const char* what, std::uint64_t stor
 /// Step 6, deltas.
 void add_deltas(const Counter& counter, const FlushArguments& flush) {
     if (flush.delta_entries == 0) return;
+    // A dump may have brought the counter to a database of another encoding.
+    require_utf8_database();
     std::uint64_t stored = 0;
     as_user(counter.owner, [&] {
         stored = upsert_deltas(counter, flush)

@@ -82,8 +82,9 @@ void UpsertTable::begin() {
     walk_.restart();
 }
 
-/// Lets go of all buffers: they belong to the subtransaction.
+/// Lets go of all buffers, also of those that indexes keep pinned: they belong to the subtransaction.
 void UpsertTable::end() {
+    for (int i = 0; i < info_->ri_NumIndices; ++i) end_insertions(info_->ri_IndexRelationDescs[i], info_->ri_IndexRelationInfo[i]);
     if (BufferIsValid(buffer_)) ReleaseBuffer(buffer_);
     buffer_ = InvalidBuffer;
     ExecClearTuple(found_);

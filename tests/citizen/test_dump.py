@@ -2,8 +2,9 @@
 import psycopg2
 import pytest
 from database import Database, client, psql
+from feed import Feed
 from psycopg2 import sql
-from town import COUNTERS, OWNER, Town
+from town import COUNTERS, OWNER, START, Town
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,20 @@ def test_restored(way, town, new_database):
     copy.go_on()
     copy.drop()
     copy.close()
+
+
+def test_restored_into_another_encoding(new_database):
+    """The counter can be read there, but takes nothing: video ids are stored as they come, in UTF-8."""
+    here, restored = new_database("u"), new_database("l", extension=None, options="ENCODING LATIN1")
+    here.execute("SELECT topk.create_counter()")
+    client(here, "pg_dump", "-f", "latin.sql")
+    psql(restored, "-f", "latin.sql")
+    for native in ("on", "off"):
+        feed = Feed(restored, "video_views")
+        restored.execute(f"SET topk.native_upsert = {native}")
+        with pytest.raises(psycopg2.errors.InvalidParameterValue, match="LATIN1"):
+            feed.flush({(START, "é"): 1})
+    assert restored.value("SELECT count(*) FROM video_views_hour") == 0
 
 
 def test_dumped_again(town, new_database):
