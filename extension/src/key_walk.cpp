@@ -81,6 +81,7 @@ bool KeyWalk::descend_from_parent(const Key& key) {
         _bt_relbuf(index_, buffer);
         if (!is_leaf) break;
         if (is_within(leaf_, key)) return true;
+        if (compare(leaf_, P_HIKEY, key) == 0) break;
     }
     leaf_.is_there = false;
     return false;

@@ -7,6 +7,8 @@ namespace topk {
 
 namespace {
 
+constexpr AttrNumber kViewsColumn = 3;
+
 /// Where an int8 that follows a timestamptz and a text is in a row without NULLs.
 std::int64_t* views_in(HeapTuple row) {
     char* data = reinterpret_cast<char*>(row->t_data) + row->t_data->t_hoff;
@@ -85,17 +87,23 @@ void UpsertTable::begin() {
 /// Lets go of all buffers, also of those that indexes keep pinned: they belong to the subtransaction.
 void UpsertTable::end() {
     for (int i = 0; i < info_->ri_NumIndices; ++i) end_insertions(info_->ri_IndexRelationDescs[i], info_->ri_IndexRelationInfo[i]);
-    if (BufferIsValid(buffer_)) ReleaseBuffer(buffer_);
-    buffer_ = InvalidBuffer;
+    let_go_of_page();
     ExecClearTuple(found_);
     ExecClearTuple(new_row_);
+}
+
+void UpsertTable::let_go_of_page() {
+    if (BufferIsValid(buffer_)) ReleaseBuffer(buffer_);
+    buffer_ = InvalidBuffer;
 }
 
 bool UpsertTable::add(const Delta& delta) {
     HeapTuple row = find(delta);
     if (row == nullptr) return false;
-    // Somebody has changed or deleted it since the snapshot.
-    if (!update(row, delta)) add_carefully(delta);
+    if (update(row, delta)) return true;
+    // Somebody has changed or deleted it since the snapshot. VACUUM need not wait for the page as long as we may wait for him.
+    let_go_of_page();
+    add_carefully(delta);
     return true;
 }
 
@@ -186,7 +194,10 @@ bool UpsertTable::enter(HeapTuple row, bool only_summarizing, IndexUniqueCheck c
     for (int i = 0; i < info_->ri_NumIndices; ++i) {
         if (i == key_number_ || !info_->ri_IndexRelationInfo[i]->ii_ReadyForInserts) continue;
         if (only_summarizing && !is_summarizing(info_->ri_IndexRelationDescs[i])) continue;
-        enter_into(i, UNIQUE_CHECK_NO, false);
+        const IndexInfo* index = info_->ri_IndexRelationInfo[i];
+        const bool has_views =
+            std::count(index->ii_IndexAttrNumbers, index->ii_IndexAttrNumbers + index->ii_NumIndexAttrs, kViewsColumn) > 0;
+        enter_into(i, UNIQUE_CHECK_NO, is_update && !has_views);
     }
     return true;
 }

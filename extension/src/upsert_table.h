@@ -49,6 +49,7 @@ class UpsertTable {
     HeapTuple fetch(ItemPointerData tid);
     HeapTuple fetch_by_scan(const Delta& delta);
     void read(BlockNumber block);
+    void let_go_of_page();
     HeapTuple added(HeapTuple old, const Delta& delta) const;
     bool update(HeapTuple old, const Delta& delta);
     bool try_carefully(const Delta& delta);
