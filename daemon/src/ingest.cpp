@@ -224,6 +224,7 @@ int ingest(const IngestOptions& options) {
                           .flush_interval = options.flush_interval,
                           .growing_bytes = growing_share(options.memory),
                           .heartbeat_interval = (*source)->heartbeat_interval(),
+                          .session_timeout = (*source)->session_timeout(),
                           .ends = {},
                           .metrics = &endpoint.metrics()};
     if (options.exit_at_end) {

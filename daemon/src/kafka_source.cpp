@@ -20,6 +20,15 @@ constexpr int kAskTimeoutMs = 3000;
 constexpr int kSyslogError = 3;
 constexpr std::size_t kFetchedAtOnce = 512;
 
+std::optional<milliseconds> milliseconds_of(const rd_kafka_conf_t* conf, const char* property) {
+    std::array<char, 32> text{};
+    std::size_t size = text.size();
+    if (rd_kafka_conf_get(conf, property, text.data(), &size) != RD_KAFKA_CONF_OK) {
+        return std::nullopt;
+    }
+    return milliseconds(std::stoi(text.data()));
+}
+
 /// librdkafka repeats itself at every attempt to connect; the pipeline logs changes of state instead.
 void log_line(const rd_kafka_t*, int level, const char* facility, const char* text) {
     const std::string_view name(facility);
@@ -145,11 +154,8 @@ tl::expected<std::unique_ptr<KafkaSource>, std::string> KafkaSource::create(cons
     rd_kafka_conf_set_rebalance_cb(conf->get(), on_rebalance);
     rd_kafka_conf_set_error_cb(conf->get(), on_error);
     rd_kafka_conf_set_stats_cb(conf->get(), on_statistics);
-    std::array<char, 32> heartbeat{};
-    std::size_t size = heartbeat.size();
-    if (rd_kafka_conf_get(conf->get(), "heartbeat.interval.ms", heartbeat.data(), &size) == RD_KAFKA_CONF_OK) {
-        source->heartbeat_interval_ = milliseconds(std::stoi(heartbeat.data()));
-    }
+    source->heartbeat_interval_ = milliseconds_of(conf->get(), "heartbeat.interval.ms").value_or(source->heartbeat_interval_);
+    source->session_timeout_ = milliseconds_of(conf->get(), "session.timeout.ms").value_or(source->session_timeout_);
     auto handle = kafka_handle(RD_KAFKA_CONSUMER, std::move(*conf));
     if (!handle) {
         return tl::unexpected(handle.error());

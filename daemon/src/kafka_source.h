@@ -53,6 +53,7 @@ class KafkaSource final : public Source {
 
     tl::expected<void, std::string> subscribe();
     std::chrono::milliseconds heartbeat_interval() const { return heartbeat_interval_; }
+    std::chrono::milliseconds session_timeout() const { return session_timeout_; }
 
     /// Leaves the group, for so long at most; false if the library did not finish. Nothing may be called after it.
     bool leave(std::chrono::milliseconds timeout);
@@ -115,6 +116,7 @@ class KafkaSource final : public Source {
     std::set<Partition> started_;
     std::map<Partition, Offset> hint_;  // to be committed when the group is steady
     std::chrono::milliseconds heartbeat_interval_{3000};
+    std::chrono::milliseconds session_timeout_{45'000};
     bool leaving_ = false;
 };
 

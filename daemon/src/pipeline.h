@@ -35,6 +35,7 @@ struct PipelineConfig {
     std::chrono::milliseconds flush_interval{500};
     std::size_t growing_bytes = 64 << 20;
     std::chrono::milliseconds heartbeat_interval{3000};
+    std::chrono::milliseconds session_timeout{45'000};
     /// With --exit-at-end: where each partition of the topic ended at the start. Empty: run for ever.
     std::map<Partition, Offset> ends;
     Metrics* metrics = nullptr;  ///< may be null; outlives the pipeline

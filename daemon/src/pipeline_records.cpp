@@ -371,9 +371,10 @@ void Pipeline::check_finished() {
         }
     }
     finished_since_ = finished_since_.value_or(now_);
-    // Two heartbeats: time enough to be given the partitions of a member that has gone.
+    // The others' partitions are theirs to finish; those of a member that died are given away when its session has timed out, and this one
+    // hears of it by its next heartbeat.
     const bool has_all = partitions_.size() >= config_.ends.size();
-    const bool waited = now_ >= *finished_since_ + 2 * config_.heartbeat_interval;
+    const bool waited = now_ >= *finished_since_ + config_.session_timeout + 2 * config_.heartbeat_interval;
     if (batch_.empty() && worker_.idle() && (has_all || waited)) {
         if (refused.empty()) {
             status_ = Status::kFinished;

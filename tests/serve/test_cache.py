@@ -34,8 +34,10 @@ def test_waiters_for_shorter_lists_share_the_query_too(database, start_serve):
     serve.top(window="day")
     before = calls(database)
     with queries_held(database):
-        crowd = Asked(serve, [web.target(**asked(database, k=k)) for k in (200, *(1, 7, 50, 199, 200) * 5)])
-    full, *lists = [answer.list() for answer in crowd.answers()]
+        longest = Asked(serve, [web.target(**asked(database, k=200))])
+        wait_until(lambda: waiting_queries(database) == 1, 10, "the query of the longest list")
+        crowd = Asked(serve, [web.target(**asked(database, k=k)) for k in (1, 7, 50, 199, 200) * 5])
+    full, *lists = [answer.list() for asked_for in (longest, crowd) for answer in asked_for.answers()]
     assert all(one == full[:len(one)] for one in lists)
     assert {len(one) for one in lists} == {1, 7, 50, 199, 200}
     assert calls(database) - before == 1

@@ -299,6 +299,25 @@ TEST_F(PipelineTest, ExitsAtTheEndThatWasTheEndAtTheStart) {
     EXPECT_EQ(row(kOne).next, Offset{1});
 }
 
+TEST_F(PipelineTest, WaitsForThePartitionsOfAMemberThatDiedBeforeItExitsAtTheEnd) {
+    log.event(0, "a", kNoon);
+    log.event(1, "b", kNoon);
+    make({{kZero, Offset{1}}, {kOne, Offset{1}}});
+    assign({kZero});
+    EXPECT_EQ(rounds(45'000 / 50), Pipeline::Status::kRunning);
+    EXPECT_EQ(row(kZero).next, Offset{1});
+    assign({kOne});
+    EXPECT_EQ(rounds(200), Pipeline::Status::kFinished);
+    EXPECT_EQ(row(kOne).next, Offset{1});
+}
+
+TEST_F(PipelineTest, ExitsAtTheEndThoughAnotherMemberHasTheOtherPartitions) {
+    log.event(0, "a", kNoon);
+    make({{kZero, Offset{1}}, {kOne, Offset{1}}});
+    assign({kZero});
+    EXPECT_EQ(rounds(60'000 / 50), Pipeline::Status::kFinished);
+}
+
 TEST_F(PipelineTest, StoppingFlushesWhatThereIs) {
     log.event(0, "a", kNoon);
     assign({kZero});
