@@ -1,4 +1,4 @@
-// The maintenance's SQL, on a connection of its own.
+// The maintenance's SQL, on a connection of its own. That the extension fits was seen when the ingest started.
 #pragma once
 
 #include <string>
@@ -18,11 +18,8 @@ class PgMaintainer final : public Maintainer {
     void abort() override { connection_.abort(); }
 
   private:
-    tl::expected<void, SinkError> look_for_steps();
-
     std::string counter_;
     PgConnection connection_;
-    bool has_steps_ = false;
 };
 
 }  // namespace topkd
