@@ -5,7 +5,6 @@ import contextlib
 import re
 import subprocess
 import threading
-import time
 from datetime import datetime, timezone
 
 import psycopg2
@@ -13,6 +12,7 @@ import pytest
 from conftest import SETTINGS
 from database import Database, psql
 from feed import Feed
+from harness.wait import wait_until
 from psycopg2 import errors, extras
 from town import HOUR
 
@@ -21,14 +21,6 @@ SECONDS = 60
 PATIENCE = "10s"
 OLD, LATER = datetime(2020, 1, 1, 5, tzinfo=timezone.utc), datetime(2020, 1, 3, 5, tzinfo=timezone.utc)
 PARTITION = "c_hour_20200101"
-
-
-def wait_until(condition, what):
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"gave up after {SECONDS} s: {what}")
-        time.sleep(0.05)
 
 
 class Aging:
@@ -80,7 +72,7 @@ class Aging:
         def gone():
             self.database.execute("CALL topk.expire('c')")
             return not self.has_partition()
-        wait_until(gone, "the partition to be dropped")
+        wait_until(gone, SECONDS, "the partition to be dropped")
         self.check()
 
     def check(self):
@@ -120,7 +112,7 @@ class Traffic:
 
     def has_gone_on(self):
         before = dict(self.done)
-        wait_until(lambda: self.failures or all(self.done[kind] > before[kind] + 1 for kind in before), "reads and flushes to go on")
+        wait_until(lambda: self.failures or all(self.done[kind] > before[kind] + 1 for kind in before), SECONDS, "reads and flushes to go on")
 
     def __enter__(self):
         for thread in self.threads:
@@ -232,7 +224,7 @@ def test_reader_on_a_standby(aging, server, run_directory):
         server.wait_for_standby(standby)
         there.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         frontier = there.value("SELECT hours_expired_through FROM topk.counter WHERE name = 'c'")
-        wait_until(lambda: database.value("SELECT count(backend_xmin) FROM pg_stat_replication") == 1, "the standby's feedback")
+        wait_until(lambda: database.value("SELECT count(backend_xmin) FROM pg_stat_replication") == 1, SECONDS, "the standby's feedback")
         aging.move_frontier()
         server.wait_for_standby(standby)
         aging.stays("a snapshot is older than their expiry")
@@ -265,7 +257,7 @@ def test_pg_dump(aging, new_database, begun):
     dump = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         wait_until(lambda: database.value("SELECT count(*) FROM pg_locks a JOIN pg_locks w USING (pid) WHERE a.relation = %s::regclass AND a.granted"
-                                          " AND w.relation = 'zz'::regclass AND NOT w.granted", PARTITION) == 1 or dump.poll() is not None, "pg_dump's locks")
+                                          " AND w.relation = 'zz'::regclass AND NOT w.granted", PARTITION) == 1 or dump.poll() is not None, SECONDS, "pg_dump's locks")
         assert dump.poll() is None, dump.stdout.read()
         if begun == "before":
             aging.move_frontier()

@@ -1,10 +1,10 @@
 """Logical replication of a counter's tables to a counter of another database: topk indexes there stay right, lists are equal."""
 import contextlib
-import time
 
 import psycopg2
 import pytest
 from database import client, psql
+from harness.wait import wait_until
 from psycopg2 import sql
 from town import END, HOUR, START, Counter, make_roles
 
@@ -25,31 +25,23 @@ class Pair:
         self.publisher.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", self.slot)
         self.subscriber.execute(f"CREATE SUBSCRIPTION counter_v CONNECTION '{self.publisher.server.dsn(self.publisher.name)}' PUBLICATION counter_v"
                                 f" WITH (create_slot = false, slot_name = '{self.slot}')")
-        wait_until(lambda: self.subscriber.value("SELECT bool_and(srsubstate = 'r') FROM pg_subscription_rel"), "the first copy of the tables")
+        wait_until(lambda: self.subscriber.value("SELECT bool_and(srsubstate = 'r') FROM pg_subscription_rel"), SECONDS, "the first copy of the tables")
 
     def wait(self):
         """Until the subscriber has everything that was committed on the publisher."""
         self.publisher.execute("SELECT pg_logical_emit_message(true, 'wait', ''::text)")
         target = self.publisher.value("SELECT pg_current_wal_flush_lsn()")
         wait_until(lambda: self.publisher.value("SELECT confirmed_flush_lsn >= %s::pg_lsn FROM pg_replication_slots WHERE slot_name = %s", target, self.slot),
-                   f"the subscriber to reach {target}")
+                   SECONDS, f"the subscriber to reach {target}")
 
     def unsubscribe(self):
         for statement in ("ALTER SUBSCRIPTION counter_v DISABLE", "ALTER SUBSCRIPTION counter_v SET (slot_name = NONE)", "DROP SUBSCRIPTION counter_v"):
             with contextlib.suppress(psycopg2.Error):
                 self.subscriber.execute(statement)
-        with contextlib.suppress(TimeoutError):
-            wait_until(lambda: self.publisher.value("SELECT count(*) FROM pg_replication_slots WHERE slot_name = %s AND active", self.slot) == 0, "the slot")
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: self.publisher.value("SELECT count(*) FROM pg_replication_slots WHERE slot_name = %s AND active", self.slot) == 0, SECONDS, "the slot")
         with contextlib.suppress(psycopg2.Error):
             self.publisher.execute("SELECT pg_drop_replication_slot(%s)", self.slot)
-
-
-def wait_until(condition, what):
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"gave up after {SECONDS} s: {what}")
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -104,7 +96,7 @@ def test_counter(pair, identity):
     compare(pair, source)
     source.more_hours(5)
     wait_until(lambda: pair.subscriber.value("SELECT apply_error_count > 0 FROM pg_stat_subscription_stats WHERE subname = 'counter_v'"),
-               "the subscriber to lack a partition")
+               SECONDS, "the subscriber to lack a partition")
     assert pair.subscriber.value("SELECT topk.make_partitions('v', %s, %s)", END, END + 24 * HOUR) == 1
     compare(pair, source)
     source.feed.flush({(source.hour_of(END + 13 * HOUR), video): 7 for video in ("vid_000", "vid_001", "new")})

@@ -3,12 +3,12 @@
 Before 1.5 pg_cron runs jobs once a minute: that server's jobs run side by side, and it is asked for them at the end.
 """
 import re
-import time
 
 import pytest
 import servers
 from database import Database
 from feed import Feed
+from harness.wait import wait_until
 from psycopg2 import errors, sql
 from town import END, HOUR
 
@@ -60,14 +60,6 @@ def make_counter(database, name, user="postgres"):
 
 def is_sealed(database, name):
     return database.value("SELECT isfinite(sealed_through) FROM topk.counter WHERE name = %s", name)
-
-
-def wait_until(condition, what):
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"gave up after {SECONDS} s: {what()}")
-        time.sleep(0.2)
 
 
 @pytest.fixture(scope="session")
@@ -131,7 +123,7 @@ def test_runs(cron):
 def wait_for(cron):
     counters = [(cron.home, "here"), (cron.home, HOSTILE), (cron.away, "away"), (cron.away, HOSTILE)]
     names = [database.value("SELECT topk.job_name(%s)", name) for database, name in counters]
-    wait_until(lambda: all(is_sealed(*counter) for counter in counters) and all(cron.ran(name) for name in names),
+    wait_until(lambda: all(is_sealed(*counter) for counter in counters) and all(cron.ran(name) for name in names), SECONDS,
                lambda: cron.home.query("SELECT jobid, status, return_message FROM cron.job_run_details"))
     assert [cron.ran(name) for name in names] == [{"succeeded"}] * 4
 
