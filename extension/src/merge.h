@@ -90,9 +90,8 @@ enum class MergeEnd : char {
 ///   std::size_t tables()                               the first so many lists are tables
 ///   bool peek(std::size_t list, const MergedVideo& video, std::int64_t* value)        of a table: its value; false: the most it can be,
 ///                                                      the same for all that are not in it
-///   std::int64_t floor(std::size_t list)               where its rows in order will end, once one was read: a threshold's value as known
-///   by
-///                                                      now, 0 if it has none. Decides when to give up, and nothing else
+///   std::int64_t floor(std::size_t list)               once a row was read: the threshold's value as known by now, where its rows in
+///                                                      order will end; 0 if it has none. Decides when to give up, and nothing else
 ///   std::string_view keep(std::string_view)            a copy that lives as long as the merge
 ///   void* allocate(std::size_t bytes)                  likewise, aligned for anything
 ///   std::uint64_t hash(std::string_view)
