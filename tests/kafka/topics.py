@@ -34,6 +34,13 @@ def until(condition, seconds, what):
         time.sleep(POLL_SECONDS)
 
 
+def new_cluster_id():
+    """As Kafka makes them: 22 characters that no command line takes for an option."""
+    while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()).startswith("-"):
+        pass
+    return text
+
+
 def free_port():
     """A free port below the ephemeral range, where an outgoing connection cannot take it before it is bound."""
     while True:
@@ -173,7 +180,7 @@ def main():
     if args.command == "free-port":
         print(free_port())
     elif args.command == "cluster-id":
-        print(base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode())
+        print(new_cluster_id())
     elif args.command == "written":
         until(lambda: os.path.getsize(args.path) > 0, 10, f"{args.path} stays empty")
     elif args.command == "ready":
