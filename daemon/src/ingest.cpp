@@ -124,14 +124,14 @@ tl::expected<void, KafkaStartError> start_sink(PgSink& sink, milliseconds timeou
     });
 }
 
-tl::expected<TopicShape, KafkaStartError> find_topic(const KafkaSourceConfig& config, milliseconds timeout) {
+tl::expected<int, KafkaStartError> find_topic(const KafkaSourceConfig& config, milliseconds timeout) {
     const auto started = std::chrono::steady_clock::now();
     return until_startup_timeout(timeout, [&](milliseconds left) {
-        auto shape = probe_topic(config, left);
-        if (!shape && shape.error().topic_missing && std::chrono::steady_clock::now() - started < kNoTopicYet) {
-            shape.error().passing = true;
+        auto partitions = probe_topic(config, left);
+        if (!partitions && partitions.error().topic_missing && std::chrono::steady_clock::now() - started < kNoTopicYet) {
+            partitions.error().passing = true;
         }
-        return shape;
+        return partitions;
     });
 }
 
@@ -211,11 +211,11 @@ int ingest(const IngestOptions& options) {
         kafka.group = fmt::format("topkd.{}.{}", sink.database(), options.counter);
     }
     sink.set_group(kafka.group);
-    const auto shape = find_topic(kafka, options.startup_timeout);
-    if (!shape) {
-        return not_started(shape.error().text);
+    const auto partitions = find_topic(kafka, options.startup_timeout);
+    if (!partitions) {
+        return not_started(partitions.error().text);
     }
-    auto source = KafkaSource::create(kafka, shape->brokers);
+    auto source = KafkaSource::create(kafka, *partitions);
     if (!source) {
         return give_up(source.error());
     }
@@ -237,7 +237,7 @@ int ingest(const IngestOptions& options) {
     if (const auto subscribed = (*source)->subscribe(); !subscribed) {
         return give_up("cannot subscribe to " + options.topic + ": " + subscribed.error());
     }
-    spdlog::info("topic {} with {} partitions, group {}, member {}", options.topic, shape->partitions, kafka.group, member);
+    spdlog::info("topic {} with {} partitions, group {}, member {}", options.topic, *partitions, kafka.group, member);
 
     std::optional<ExitWatch> watch;
     int exit_code = 0;

@@ -1,5 +1,7 @@
 #include "kafka_properties.h"
 
+#include <librdkafka/rdkafka.h>
+
 #include <algorithm>
 #include <array>
 #include <string_view>
@@ -28,12 +30,15 @@ constexpr std::array kRefused{
     Refused{"queued.max.messages.kbytes", "use --memory"},
     Refused{"queued.min.messages", "use --memory"},
     Refused{"fetch.max.bytes", "use --memory"},
+    Refused{"max.partition.fetch.bytes", "use --memory"},
 };
 
 /// What librdkafka needs for a message besides its bytes, which queue limits in bytes do not count; rounded up.
 constexpr std::uint64_t kBytesPerMessage = 512;
 
+constexpr std::uint64_t kKibibyte = 1 << 10;
 constexpr std::uint64_t kMebibyte = 1 << 20;
+constexpr std::uint64_t kExpansion = 16;
 
 }  // namespace
 
@@ -55,14 +60,24 @@ std::vector<std::pair<std::string, std::string>> connection_properties(const Kaf
             {"log.connection.close", "false"},     {"socket.keepalive.enable", "true"}, {"reconnect.backoff.max.ms", "5000"}};
 }
 
-std::vector<std::pair<std::string, std::string>> consumer_properties(const KafkaSourceConfig& config, int brokers) {
-    // A quarter of the share for the overhead of small messages, half for queued bytes, and a quarter for the fetches that
-    // were under way when the queue became full, one a broker. librdkafka forwards all partitions to one queue, so its
-    // limits hold for their sum.
-    const std::uint64_t messages = std::clamp<std::uint64_t>(config.queue_bytes / 4 / kBytesPerMessage, 1000, 100'000);
-    const std::uint64_t kbytes = std::clamp<std::uint64_t>(config.queue_bytes / 2 / 1024, 64, 2'097'151);
-    const auto fetches = static_cast<std::uint64_t>(std::max(brokers, 1));
-    const std::uint64_t fetch = std::clamp(config.queue_bytes / 4 / fetches, kMebibyte, 50 * kMebibyte);
+// A quarter of the share for the overhead of small messages, half for queued bytes, and a quarter for the fetches that were under way when
+// the queue became full. librdkafka forwards all partitions to one queue, so its limits hold for their sum. A fetch of small messages, well
+// compressed, takes kExpansion times its bytes: 60 bytes of JSON that are 17 in the log and 370 in the queue. What is fetched is limited by
+// partition, not by answer: behind a full queue librdkafka asks for all partitions in the same order again, and a limit on the whole
+// answer would starve the last of them, which keeps the watermark back.
+QueueLimits queue_limits(std::uint64_t queue_bytes, int partitions) {
+    const auto parts = static_cast<std::uint64_t>(std::max(partitions, 1));
+    return {.messages = std::clamp<std::uint64_t>(queue_bytes / 4 / kBytesPerMessage, 1000, 100'000),
+            .kbytes = std::clamp<std::uint64_t>(queue_bytes / 2 / 1024, 64, 2'097'151),
+            .fetch = std::clamp(queue_bytes / 4 / kExpansion / parts, 16 * kKibibyte, kMebibyte)};
+}
+
+bool has_queue_backoff() {
+    return rd_kafka_version() >= 0x020200ff;
+}
+
+std::vector<std::pair<std::string, std::string>> consumer_properties(const KafkaSourceConfig& config, int partitions) {
+    const QueueLimits limits = queue_limits(config.queue_bytes, partitions);
     auto properties = connection_properties(config);
     properties.insert(properties.end(), {
                                             {"group.id", config.group},
@@ -77,11 +92,13 @@ std::vector<std::pair<std::string, std::string>> consumer_properties(const Kafka
                                             {"fetch.wait.max.ms", "100"},  // a partition just started waits for the fetch under way
                                             {"fetch.error.backoff.ms", "100"},
                                             {"statistics.interval.ms", "1000"},  // hints and idleness; see KafkaSource, KafkaEndWatch
-                                            {"queued.min.messages", std::to_string(messages)},
-                                            {"queued.max.messages.kbytes", std::to_string(kbytes)},
-                                            {"fetch.max.bytes", std::to_string(fetch)},
-                                            {"max.partition.fetch.bytes", std::to_string(std::min(fetch, kMebibyte))},
+                                            {"queued.min.messages", std::to_string(limits.messages)},
+                                            {"queued.max.messages.kbytes", std::to_string(limits.kbytes)},
+                                            {"max.partition.fetch.bytes", std::to_string(limits.fetch)},
                                         });
+    if (has_queue_backoff()) {
+        properties.emplace_back("fetch.queue.backoff.ms", "10");
+    }
     return properties;
 }
 

@@ -24,7 +24,20 @@ std::optional<std::string> refuse_kafka_property(const std::string& property);
 /// For any handle: where the brokers are.
 std::vector<std::pair<std::string, std::string>> connection_properties(const KafkaSourceConfig& config);
 
-/// For the consumer, connection included. Queues are bounded in total, however many partitions and brokers there are.
-std::vector<std::pair<std::string, std::string>> consumer_properties(const KafkaSourceConfig& config, int brokers);
+/// What librdkafka may have fetched and not delivered, over all partitions.
+struct QueueLimits {
+    std::uint64_t messages = 0;  ///< at this many nothing is fetched
+    std::uint64_t kbytes = 0;    ///< the same, of keys and values
+    std::uint64_t fetch = 0;     ///< bytes of a partition in one answer of a broker, as they are in the log
+};
+
+QueueLimits queue_limits(std::uint64_t queue_bytes, int partitions);
+
+/// Whether the library can be told how soon to look at a full queue again: otherwise see kafka_queue_gauge.h.
+bool has_queue_backoff();
+
+/// For the consumer, connection included. Queues are bounded in total, however many partitions and brokers there are; but a broker sends a
+/// whole batch of every partition at least.
+std::vector<std::pair<std::string, std::string>> consumer_properties(const KafkaSourceConfig& config, int partitions);
 
 }  // namespace topkd

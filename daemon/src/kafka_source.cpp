@@ -86,7 +86,7 @@ struct LastError {
 
 }  // namespace
 
-tl::expected<TopicShape, KafkaStartError> probe_topic(const KafkaSourceConfig& config, milliseconds timeout) {
+tl::expected<int, KafkaStartError> probe_topic(const KafkaSourceConfig& config, milliseconds timeout) {
     auto conf = kafka_conf(connection_properties(config), config.properties);
     if (!conf) {
         return tl::unexpected(KafkaStartError{conf.error(), false});
@@ -120,17 +120,17 @@ tl::expected<TopicShape, KafkaStartError> probe_topic(const KafkaSourceConfig& c
         return tl::unexpected(KafkaStartError{fmt::format("no broker answers at {}: {}", config.brokers, no_broker_answers(text)), true});
     }
     const rd_kafka_metadata_topic_t& found = metadata->topics[0];
-    const TopicShape shape{metadata->broker_cnt, found.partition_cnt};
+    const int partitions = found.partition_cnt;
     const rd_kafka_resp_err_t topic_error = found.err;
     rd_kafka_metadata_destroy(metadata);
-    if (topic_error != RD_KAFKA_RESP_ERR_NO_ERROR || shape.partitions == 0) {
+    if (topic_error != RD_KAFKA_RESP_ERR_NO_ERROR || partitions == 0) {
         const bool unknown = topic_error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || topic_error == RD_KAFKA_RESP_ERR_NO_ERROR;
         return tl::unexpected(KafkaStartError{
             unknown ? fmt::format("the topic {} does not exist at {}; hint: create it, topkd does not", config.topic, config.brokers)
                     : fmt::format("the topic {} cannot be read: {}", config.topic, rd_kafka_err2str(topic_error)),
             topic_error == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE, unknown});
     }
-    return shape;
+    return partitions;
 }
 
 void KafkaSource::HandleDelete::operator()(rd_kafka_t* handle) const {
@@ -143,12 +143,12 @@ void KafkaSource::HandleDelete::operator()(rd_kafka_t* handle) const {
 
 KafkaSource::~KafkaSource() = default;
 
-tl::expected<std::unique_ptr<KafkaSource>, std::string> KafkaSource::create(const KafkaSourceConfig& config, int brokers) {
-    auto conf = kafka_conf(consumer_properties(config, brokers), config.properties);
+tl::expected<std::unique_ptr<KafkaSource>, std::string> KafkaSource::create(const KafkaSourceConfig& config, int partitions) {
+    auto conf = kafka_conf(consumer_properties(config, partitions), config.properties);
     if (!conf) {
         return tl::unexpected(conf.error());
     }
-    std::unique_ptr<KafkaSource> source(new KafkaSource(config.topic));
+    std::unique_ptr<KafkaSource> source(new KafkaSource(config.topic, queue_limits(config.queue_bytes, partitions)));
     rd_kafka_conf_set_log_cb(conf->get(), log_line);
     rd_kafka_conf_set_opaque(conf->get(), source.get());
     rd_kafka_conf_set_rebalance_cb(conf->get(), on_rebalance);
@@ -163,6 +163,9 @@ tl::expected<std::unique_ptr<KafkaSource>, std::string> KafkaSource::create(cons
     source->handle_.reset(handle->release());
     source->topic_.reset(rd_kafka_topic_new(source->handle_.get(), config.topic.c_str(), nullptr));
     source->queue_.reset(rd_kafka_queue_get_consumer(source->handle_.get()));
+    if (!has_queue_backoff()) {
+        source->waker_ = std::make_unique<FetchWaker>(source->handle_.get(), config.topic);
+    }
     source->fetched_.reserve(kFetchedAtOnce);
     source->records_.reserve(kFetchedAtOnce);
     return source;
@@ -179,6 +182,7 @@ tl::expected<void, std::string> KafkaSource::subscribe() {
 
 bool KafkaSource::leave(milliseconds timeout) {
     leaving_ = true;
+    waker_.reset();
     fetched_.clear();
     delivered_ = 0;
     queue_.reset();
@@ -268,6 +272,7 @@ void KafkaSource::fetch(milliseconds timeout) {
         }
     };
     take(rd_kafka_consume_batch_queue(queue_.get(), 0, messages.data(), messages.size()));
+    keep_fetching();
     if (!fetched_.empty() || !events_.empty() || timeout <= milliseconds(0)) {
         return;
     }
@@ -277,6 +282,19 @@ void KafkaSource::fetch(milliseconds timeout) {
     if (first) {
         fetched_.push_back(std::move(first));
         take(rd_kafka_consume_batch_queue(queue_.get(), 0, messages.data(), messages.size() - 1));
+    }
+}
+
+void KafkaSource::keep_fetching() {
+    if (!waker_) {
+        return;
+    }
+    std::size_t bytes = 0;
+    for (const Message& message : fetched_) {
+        bytes += message->key_len + message->len;
+    }
+    if (gauge_.taken(fetched_.size(), bytes, rd_kafka_queue_length(queue_.get())) && !started_.empty()) {
+        waker_->wake(started_);
     }
 }
 

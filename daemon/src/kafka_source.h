@@ -24,7 +24,9 @@
 #include <vector>
 
 #include "kafka_end_watch.h"
+#include "kafka_fetch_waker.h"
 #include "kafka_properties.h"
+#include "kafka_queue_gauge.h"
 #include "source.h"
 
 namespace topkd {
@@ -36,19 +38,13 @@ struct KafkaStartError {
     bool topic_missing = false;  ///< a topic just created may not be known to every broker yet
 };
 
-/// What must be known before the consumer is made.
-struct TopicShape {
-    int brokers = 0;
-    int partitions = 0;
-};
-
-/// Asks for the topic with a short-lived handle.
-tl::expected<TopicShape, KafkaStartError> probe_topic(const KafkaSourceConfig& config, std::chrono::milliseconds timeout);
+/// How many partitions the topic has; asked with a short-lived handle.
+tl::expected<int, KafkaStartError> probe_topic(const KafkaSourceConfig& config, std::chrono::milliseconds timeout);
 
 class KafkaSource final : public Source {
   public:
     /// Makes the consumer; it does not join the group before subscribe.
-    static tl::expected<std::unique_ptr<KafkaSource>, std::string> create(const KafkaSourceConfig& config, int brokers);
+    static tl::expected<std::unique_ptr<KafkaSource>, std::string> create(const KafkaSourceConfig& config, int partitions);
     ~KafkaSource() override;
 
     tl::expected<void, std::string> subscribe();
@@ -88,12 +84,14 @@ class KafkaSource final : public Source {
     using Message = std::unique_ptr<rd_kafka_message_t, MessageDelete>;
     using List = std::unique_ptr<rd_kafka_topic_partition_list_t, ListDelete>;
 
-    explicit KafkaSource(const std::string& topic) : topic_name_(topic), end_watch_(topic) {}
+    KafkaSource(const std::string& topic, const QueueLimits& limits)
+        : topic_name_(topic), end_watch_(topic), gauge_(limits.messages, limits.kbytes * 1024) {}
     static void on_rebalance(rd_kafka_t* handle, rd_kafka_resp_err_t kind, rd_kafka_topic_partition_list_t* partitions, void* self);
     static int on_statistics(rd_kafka_t* handle, char* json, std::size_t size, void* self);
     static void on_error(rd_kafka_t* handle, int error, const char* reason, void* self);
 
     void fetch(std::chrono::milliseconds timeout);
+    void keep_fetching();
     Delivery deliver(std::size_t at_most);
     SourceEvent event_of(const rd_kafka_message_t& message) const;
     List list_of(const std::vector<StartAt>& partitions) const;
@@ -108,7 +106,9 @@ class KafkaSource final : public Source {
     std::unique_ptr<rd_kafka_t, HandleDelete> handle_;
     std::unique_ptr<rd_kafka_topic_t, TopicDelete> topic_;  // these are destroyed before the handle
     std::unique_ptr<rd_kafka_queue_t, QueueDelete> queue_;
-    std::vector<Message> fetched_;  // not delivered yet from `delivered_` on; before it, what the last delivery borrows from
+    QueueGauge gauge_;
+    std::unique_ptr<FetchWaker> waker_;  // none where the library needs none
+    std::vector<Message> fetched_;       // not delivered yet from `delivered_` on; before it, what the last delivery borrows from
     std::size_t delivered_ = 0;
     std::vector<Record> records_;     // the last delivery's
     std::deque<SourceEvent> events_;  // from callbacks

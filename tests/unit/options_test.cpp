@@ -135,16 +135,24 @@ TEST(KafkaProperties, WhatTheProtocolDependsOnCannotBeSet) {
 
 TEST(KafkaProperties, QueuesStayWithinTheirShare) {
     for (const std::uint64_t share : {8ull << 20, 200ull << 20, 4ull << 30}) {
-        for (const int brokers : {1, 3}) {
-            std::map<std::string, std::uint64_t> numbers;
-            for (const auto& [name, value] : consumer_properties({"b", "t", "g", "c", {}, share}, brokers)) {
-                if (name.starts_with("queued.") || name == "fetch.max.bytes") numbers[name] = std::stoull(value);
-            }
-            const std::uint64_t bound = numbers["queued.max.messages.kbytes"] * 1024 + numbers["queued.min.messages"] * 512 +
-                                        static_cast<std::uint64_t>(brokers) * numbers["fetch.max.bytes"];
-            EXPECT_LE(bound, share + (2u << 20)) << share << " " << brokers;
+        for (const int partitions : {1, 3, 64}) {
+            const QueueLimits limits = queue_limits(share, partitions);
+            const std::uint64_t under_way = static_cast<std::uint64_t>(partitions) * limits.fetch * 16;  // small messages, well compressed
+            const std::uint64_t least = static_cast<std::uint64_t>(partitions) * 16 * 1024 * 16;
+            const std::uint64_t bound = limits.kbytes * 1024 + limits.messages * 512 + under_way;
+            EXPECT_LE(bound, share + (1u << 20) + least) << share << " " << partitions;
         }
     }
+}
+
+TEST(KafkaProperties, TheLimitsAreTheConsumers) {
+    const QueueLimits limits = queue_limits(200 << 20, 1);
+    std::map<std::string, std::string> found;
+    for (const auto& [name, value] : consumer_properties({"b", "t", "g", "c", {}, 200 << 20}, 1)) found[name] = value;
+    EXPECT_EQ(found["queued.min.messages"], std::to_string(limits.messages));
+    EXPECT_EQ(found["queued.max.messages.kbytes"], std::to_string(limits.kbytes));
+    EXPECT_EQ(found["max.partition.fetch.bytes"], std::to_string(limits.fetch));
+    EXPECT_EQ(found.contains("fetch.queue.backoff.ms"), has_queue_backoff());
 }
 
 }  // namespace

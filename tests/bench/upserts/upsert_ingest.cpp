@@ -38,11 +38,11 @@ int ingest(const std::string& conninfo, const std::string& brokers, const std::s
                                          .client_id = "upsert_ingest",
                                          .properties = {},
                                          .queue_bytes = topkd::queue_share(kMemory)};
-    const auto shape = topkd::probe_topic(kafka, std::chrono::seconds(10));
-    if (!shape) {
-        return give_up(shape.error().text);
+    const auto partitions = topkd::probe_topic(kafka, std::chrono::seconds(10));
+    if (!partitions) {
+        return give_up(partitions.error().text);
     }
-    auto source = topkd::KafkaSource::create(kafka, shape->brokers);
+    auto source = topkd::KafkaSource::create(kafka, *partitions);
     if (!source) {
         return give_up(source.error());
     }
