@@ -221,10 +221,6 @@ class Flink(Arm):
     name, has_lists = "flink", False
     spans, state, managed, memory = ("hour", "day"), "hashmap", "512m", "6g"
 
-    def setup_tables(self):
-        for span in self.spans:
-            self.rig.query(TABLES_SQL.format(span=span))
-
     def statements(self):
         return "".join(TUMBLE.format(span=span, unit=unit) for span, unit in (("hour", "HOUR"), ("day", "DAY")))
 
@@ -275,7 +271,7 @@ class Flink(Arm):
             return (0, 0)
         return self.rig.query(f"SELECT {FINGERPRINT} FROM ({self.standing.rows(span)}) r WHERE NOT EXISTS (SELECT FROM views_hour h WHERE h.video_id = r.video_id)")[0]
 
-    rows = Upserts.rows
+    setup_tables, rows = Upserts.setup_tables, Upserts.rows  # it may begin from the same template
 
 
 class FlinkLive(Flink):
