@@ -30,7 +30,7 @@ class Arm:
     """One run of a design: setup, start, until finished or stopped. standing: what its database was copied from, if there is something in it."""
 
     name, has_lists = None, True
-    tables, standing_table = "upserts", "views_{span}"  # whose template it takes, and what stands in it
+    tables, standing_table, all_time = "upserts", "views_{span}", "-infinity"  # whose template it takes, what stands in it, and its window of all time
 
     def __init__(self, rig, topic, flush_interval, consumers=1, standing=None):
         self.rig, self.topic, self.flush_interval, self.consumers, self.standing = rig, topic, flush_interval, consumers, standing
@@ -279,6 +279,7 @@ class FlinkLive(Flink):
 
     name, has_lists = "flink-live", True
     spans = SPANS
+    tables, all_time = "flink_live", "2000-01-01Z"  # its timestamps have no infinity
 
     def more(self):
         return MINI_BATCH

@@ -30,12 +30,13 @@ class Standing:
     videos: int
     catalogue: int
     start: str  # time of the first event of the run
-    database: str = ""
+    all_time: str  # its window
+    database: str
     sums: dict = None  # by span, the fingerprint of its table
 
     def window(self, span):
         """An expression."""
-        return "'-infinity'::timestamptz" if span == "all_time" else f"date_trunc('{span}', timestamptz '{self.start}', 'UTC')"
+        return f"timestamptz '{self.all_time}'" if span == "all_time" else f"date_trunc('{span}', timestamptz '{self.start}', 'UTC')"
 
     def hour(self):
         return f"date_trunc('hour', timestamptz '{self.start}', 'UTC')"
@@ -63,7 +64,7 @@ class Templates:
         if any(other[1:] != key[1:] for other in self.made):
             self.drop()
         if key not in self.made:
-            self.made[key] = self._make(kind, Standing(self.videos, catalogue, start, f"standing_{kind.tables}"))
+            self.made[key] = self._make(kind, Standing(self.videos, catalogue, start, kind.all_time, f"standing_{kind.tables}"))
         return self.made[key]
 
     def drop(self):
