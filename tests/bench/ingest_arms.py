@@ -2,7 +2,7 @@
 
 An arm sets up the current database, starts its consumers, says how many events are in the tables, and when all is done that its design does
 to them. Its tables can be fingerprinted: by window, the sum of views, and the sum of views times a hash of the video. Both are sums, so that
-the fingerprints of a day's hours add up to the day's.
+the fingerprints of a day's hours, and of what stood there before the run, add up to the day's.
 """
 
 import contextlib
@@ -11,25 +11,50 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from ingest_rig import TABLES_SQL
+from ingest_rig import TABLES_SQL, first_event
+from ingest_standing import FINGERPRINT, warm
 from rig.rig import TOPKD, Process, RigError
 
 UPSERT_INGEST = TOPKD.parent / "upsert_ingest"
 FLINK_SH = Path(__file__).resolve().parent / "flink/flink.sh"
 SPANS = ("hour", "day", "month", "all_time")
-FINGERPRINT = "sum(views)::numeric, sum(views * hashtextextended(video_id, 0)::numeric)"
 STOP_SECONDS = 300  # a flush under way is waited for
 HOURS_SEALED = 2  # of a run that crosses two hour boundaries
 
 
+def added(fingerprints):
+    return tuple(map(sum, zip((0, 0), *fingerprints)))
+
+
 class Arm:
-    """One run of a design: setup, start, until finished or stopped."""
+    """One run of a design: setup, start, until finished or stopped. standing: what its database was copied from, if there is something in it."""
 
     name, has_lists = None, True
+    tables, standing_table, all_time = "upserts", "views_{span}", "-infinity"  # whose template it takes, what stands in it, and its window of all time
 
-    def __init__(self, rig, topic, flush_interval, consumers=1):
-        self.rig, self.topic, self.flush_interval, self.consumers = rig, topic, flush_interval, consumers
+    def __init__(self, rig, topic, flush_interval, consumers=1, standing=None):
+        self.rig, self.topic, self.flush_interval, self.consumers, self.standing = rig, topic, flush_interval, consumers, standing
         self.processes = []
+
+    def setup(self, **options):
+        if self.standing:
+            warm(self.rig)
+        else:
+            self.setup_tables(**options)
+
+    def setup_tables(self):
+        """In an empty database."""
+        raise NotImplementedError
+
+    def standing_order(self, standing):
+        """Of the columns of Standing.rows."""
+        return "rank"
+
+    def after_standing(self, cursor, standing):
+        """What the design has to know of the rows that stand there."""
+
+    def stood(self, span):
+        return self.standing.sums[span] if self.standing else (0, 0)
 
     def pids(self):
         return {self.name if len(self.processes) == 1 else f"{self.name} {number}": process.child.pid
@@ -55,11 +80,24 @@ class Arm:
 
 class Topkd(Arm):
     name = "topkd"
+    tables, standing_table = "topkd", "video_views_{span}_rollup"
 
-    def setup(self, idle_timeout="1 day"):
+    def setup_tables(self, idle_timeout="1 day"):
         """A long idle timeout: what was produced before must not be sealed by the clock after its end."""
         self.rig.query("CREATE EXTENSION topk")
         self.rig.query("SELECT topk.create_counter('video_views', idle_timeout => %s)", idle_timeout)
+
+    def standing_order(self, standing):
+        return standing.came_by_hours()
+
+    def after_standing(self, cursor, standing):
+        """The day's hours before the run are sealed and in the day, the days before in month and all time. Maintenance has done what was due."""
+        cursor.execute("SELECT topk.make_partitions('video_views', %s, %s::timestamptz + interval '1 hour')", (standing.start, standing.start))
+        cursor.execute("INSERT INTO topk.roll_up_marker (counter, span, window_start) "
+                       f"VALUES ('video_views', 'day', {standing.hour()}), ('video_views', 'month', {standing.window('day')}), ('video_views', 'all_time', {standing.window('day')}) "
+                       "ON CONFLICT (counter, span) DO UPDATE SET window_start = excluded.window_start")
+        cursor.execute(f"UPDATE topk.counter_data SET sealed_through = {standing.hour()} WHERE name = 'video_views'")
+        cursor.execute("CALL topk.maintain('video_views')")
 
     def start(self):
         for number in range(self.consumers):
@@ -71,7 +109,8 @@ class Topkd(Arm):
         return cursor.fetchone()[0]
 
     def settled(self, cursor):
-        cursor.execute("SELECT count(*) FROM topk.time_window WHERE counter = 'video_views' AND span = 'hour' AND sealed AND rolled_up")
+        cursor.execute("SELECT count(*) FROM topk.time_window WHERE counter = 'video_views' AND span = 'hour' AND sealed AND rolled_up "
+                       "AND window_start >= date_trunc('hour', %s::timestamptz)", (first_event(),))
         return cursor.fetchone()[0] >= HOURS_SEALED
 
     def verify(self):
@@ -83,15 +122,27 @@ class Topkd(Arm):
 
     def hours(self):
         found = {window: tuple(rest) for window, *rest in self.rig.query(f"SELECT window_start, {FINGERPRINT} FROM video_views_hour GROUP BY 1")}
-        rolled = self.rig.query(f"SELECT {FINGERPRINT} FROM video_views_day")[0]
-        if rolled != tuple(map(sum, zip(*found.values()))):
-            raise RigError("topkd: the day is not the sum of its hours")
+        for span in SPANS[1:]:
+            # The day is not over: in month and all time it comes on top of what stood there of days before.
+            stood = {self.standing_table.format(span=part): self.stood(part) for part in ("day", span)}
+            if self.rig.query(f"SELECT {FINGERPRINT} FROM video_views_{span}")[0] != added([*found.values(), *stood.values()]):
+                raise RigError(f"topkd: video_views_{span} is not the sum of the hours and of what stood there")
+        self.audit()
         return found
 
+    def audit(self):
+        """The roll-ups have what stood there, which no book knows of, to the view; nothing else differs."""
+        differing = {name: found - expected for name, expected, found in
+                     self.rig.query("SELECT check_name, expected, found FROM topk.audit('video_views') WHERE NOT ok AND subject IS NOT NULL")}
+        expected = {name: self.stood(span)[0] for span, name in zip(SPANS[1:], ("day roll-up", "month roll-up", "all-time roll-up"))} if self.standing else {}
+        if differing != expected:
+            raise RigError(f"topkd: the audit finds {differing} instead of {expected}")
+
     def rows(self):
-        """(rows written live, rows rolled up) since the database is there."""
-        return self.rig.query("SELECT coalesce(sum(n_tup_ins + n_tup_upd) FILTER (WHERE relname LIKE 'video\\_views\\_hour%%'), 0)::bigint, "
-                              "coalesce(sum(n_tup_ins + n_tup_upd) FILTER (WHERE relname LIKE 'video\\_views\\_%%rollup'), 0)::bigint FROM pg_stat_user_tables")[0]
+        """(rows written live, rows rolled up) since the database is there. What was rolled up is what the marker has passed."""
+        live = self.rig.query("SELECT coalesce(sum(n_tup_ins + n_tup_upd), 0)::bigint FROM pg_stat_user_tables WHERE relname LIKE 'video\\_views\\_hour%'")[0][0]
+        return live, self.rig.query("SELECT count(*) FROM video_views_hour h JOIN topk.roll_up_marker m ON m.counter = 'video_views' AND m.span = 'day' "
+                                    "WHERE (h.window_start, h.video_id) <= (m.window_start, m.video_id)")[0][0]
 
     top_sql = "SELECT video_id FROM topk('hour', %s)"
 
@@ -99,7 +150,7 @@ class Topkd(Arm):
 class Upserts(Arm):
     name = "upserts"
 
-    def setup(self):
+    def setup_tables(self):
         for span in SPANS:
             self.rig.query(TABLES_SQL.format(span=span))
         self.rig.query("CREATE TABLE views_offset (partition int PRIMARY KEY, next_offset bigint NOT NULL)")
@@ -117,10 +168,9 @@ class Upserts(Arm):
 
     def hours(self):
         found = {window: tuple(rest) for window, *rest in self.rig.query(f"SELECT window_start, {FINGERPRINT} FROM views_hour GROUP BY 1")}
-        whole = tuple(map(sum, zip(*found.values())))
         for span in SPANS[1:]:
-            if self.rig.query(f"SELECT {FINGERPRINT} FROM views_{span}")[0] != whole:
-                raise RigError(f"upserts: views_{span} is not the sum of the hours")
+            if self.rig.query(f"SELECT {FINGERPRINT} FROM views_{span}")[0] != added([*found.values(), self.stood(span)]):
+                raise RigError(f"upserts: views_{span} is not the sum of the hours and of what stood there")
         return found
 
     def rows(self):
@@ -171,10 +221,6 @@ class Flink(Arm):
     name, has_lists = "flink", False
     spans, state, managed, memory = ("hour", "day"), "hashmap", "512m", "6g"
 
-    def setup(self):
-        for span in self.spans:
-            self.rig.query(TABLES_SQL.format(span=span))
-
     def statements(self):
         return "".join(TUMBLE.format(span=span, unit=unit) for span, unit in (("hour", "HOUR"), ("day", "DAY")))
 
@@ -214,13 +260,18 @@ class Flink(Arm):
 
     def hours(self):
         found = {window: tuple(rest) for window, *rest in self.rig.query(f"SELECT window_start, {FINGERPRINT} FROM views_hour GROUP BY 1")}
-        whole = tuple(map(sum, zip(*found.values())))
         for span in self.spans[1:]:
-            if self.rig.query(f"SELECT {FINGERPRINT} FROM views_{span}")[0] != whole:
-                raise RigError(f"{self.name}: views_{span} is not the sum of the hours")
+            if self.rig.query(f"SELECT {FINGERPRINT} FROM views_{span}")[0] != added([*found.values(), self.left(span)]):
+                raise RigError(f"{self.name}: views_{span} is not the sum of the hours and of what stood there of other videos")
         return found
 
-    rows = Upserts.rows
+    def left(self, span):
+        """Of what stood there: its state knows nothing of it, so that it writes over the rows of the videos that it sees."""
+        if not self.standing:
+            return (0, 0)
+        return self.rig.query(f"SELECT {FINGERPRINT} FROM ({self.standing.rows(span)}) r WHERE NOT EXISTS (SELECT FROM views_hour h WHERE h.video_id = r.video_id)")[0]
+
+    setup_tables, rows = Upserts.setup_tables, Upserts.rows  # it may begin from the same template
 
 
 class FlinkLive(Flink):
@@ -228,6 +279,7 @@ class FlinkLive(Flink):
 
     name, has_lists = "flink-live", True
     spans = SPANS
+    tables, all_time = "flink_live", "2000-01-01Z"  # its timestamps have no infinity
 
     def more(self):
         return MINI_BATCH

@@ -1,5 +1,6 @@
 """Kafka to PostgreSQL at full speed: topkd beside what a user would take today, over the same topics on the same machine.
 
+Saturation and sustained begin with an empty hour of a day, a month and all time in which --standing videos have views already.
 Parts, chosen with --parts:
   saturation   topics of --events events that are produced before, Zipf over videos (--cells): topkd, upserts into four tables with btrees,
                Apache Flink; from an empty hour on over two hour boundaries, sealing and roll-up included; every run is checked
@@ -20,15 +21,16 @@ from benchmark import count, counts, median_and_range, parse, parser, run
 from capacity import distinct
 from cpu_accounts import total
 from ingest_arms import ARMS, Topkd, flink_version
-from ingest_rig import BROKER_JAVA, SETTINGS, IngestRig, Progress
+from ingest_rig import BROKER_JAVA, SETTINGS, IngestRig, Progress, first_event
 from ingest_run import check, run_arm
+from ingest_standing import Templates
 from load import PARTITIONS, versions
 from rig.rig import RigError
 from servers.servers import Unavailable
 
 PARTS = ("saturation", "sustained", "freshness", "rows", "partitions", "consumers")
 BAR_RATE, BAR_RATIO = 200_000, 8
-QUICK = {"majors": "15", "events": "200k", "cells": "1.0x100k", "arm_seconds": 60, "sustained_events": "400k", "rates": "2k,5k", "freshness_seconds": 8,
+QUICK = {"majors": "15", "standing": "20k", "events": "200k", "cells": "1.0x100k", "arm_seconds": 60, "sustained_events": "400k", "rates": "2k,5k", "freshness_seconds": 8,
          "window_rows": "20k,50k", "growth_events": "200k", "growth_partitions": "1,4", "growth_consumers": "1,2", "fill": "50k",
          "freshness_videos": "100k", "sustained_videos": "100k", "shared_buffers": "1GB", "growth_videos": "100k"}
 
@@ -56,14 +58,16 @@ class Bench:
         self.report, self.rig, self.args, self.progress = report, rig, args, progress
         self.random = random.Random(args.seed)
         self.flink_failed = None
+        self.templates = Templates(rig, args.standing, progress)
 
     def arms(self):
         return [ARMS[name] for name in self.args.arms if not (self.flink_failed and name.startswith("flink"))]
 
-    def one(self, kind, topic, events, expected, number):
+    def one(self, kind, topic, videos, events, expected, number=1):
         """An outcome, checked; None for a Flink that does not run, which is told and not tried again."""
-        arm = kind(self.rig, topic, self.args.flush_interval)
-        with self.rig.fresh_database(f"{kind.name.replace('-', '_')}_{number}"):
+        standing = self.templates.standing(kind, videos, first_event())
+        arm = kind(self.rig, topic, self.args.flush_interval, standing=standing)
+        with self.rig.fresh_database(f"{kind.name.replace('-', '_')}_{number}", standing and standing.database):
             try:
                 outcome = run_arm(self.rig, arm, events, most_seconds(events) if kind is Topkd else self.args.arm_seconds)
             except RigError as error:
@@ -90,7 +94,7 @@ class Bench:
                     self.random.shuffle(order)
                 for kind in order:
                     expected = found["topkd"][0].hours if "topkd" in found and not found["topkd"][0].cut else {}
-                    outcome = self.one(kind, topic, events, expected, number)
+                    outcome = self.one(kind, topic, videos, events, expected, number)
                     if outcome:
                         found.setdefault(kind.name, []).append(outcome)
                     self.progress.say(f"{kind.name}, round {number} is done")
@@ -123,7 +127,7 @@ class Bench:
         with self.rig.topic(PARTITIONS) as topic:
             took = self.rig.produce(topic, events, args.sustained_videos, 1.0, args.seed)
             self.progress.say(f"produced in {took:.0f} s")
-            outcome = self.one(Topkd, topic, events, {}, 1)
+            outcome = self.one(Topkd, topic, args.sustained_videos, events, {})
         self.report.line(outcome.drift())
         flush = total(outcome.cpu, "postgres: flush")
         self.report.line(f"  a flush's row: {flush / outcome.rows * 1e6:.2f} CPU µs of its backend; {outcome.rows / outcome.counted_seconds:,.0f} rows a second; "
@@ -139,6 +143,7 @@ class Bench:
                 ingest_freshness.measure(self)
             else:
                 ingest_growth.PARTS[part](self)
+            self.templates.drop()
 
 
 def most_seconds(events):
@@ -148,18 +153,27 @@ def most_seconds(events):
 
 def longest(args):
     """Minutes that the parts take at most, from what they may take: events are produced and recounted at 50,000 a second at least."""
-    seconds = 0
+    seconds, loads = 0, args.standing / 50_000  # and a quarter of that to copy and to check it
     if "saturation" in args.parts:
+        kinds, runs = len({ARMS[name].tables for name in args.arms}), len(args.cells) * args.rounds * len(args.arms)
+        seconds += loads * (len(args.cells) * kinds + runs / 4)
         others = sum(name != "topkd" for name in args.arms) * (args.arm_seconds + 60)
         seconds += len(args.cells) * (args.events / 50_000 * 2 + args.rounds * (others + most_seconds(args.events) * ("topkd" in args.arms)))
     if "sustained" in args.parts:
-        seconds += most_seconds(args.sustained_events) + args.sustained_events / 50_000 * 2
+        seconds += loads * 1.25 + most_seconds(args.sustained_events) + args.sustained_events / 50_000 * 2
     if "freshness" in args.parts:
         seconds += len(args.freshness_arms) * len(args.rates) * (args.freshness_seconds * 3 + 60)
     for part, points in (("rows", args.window_rows), ("partitions", args.growth_partitions), ("consumers", args.growth_consumers)):
         if part in args.parts:
             seconds += len(points) * args.growth_events / 15_000 + (sum(args.window_rows) / 50_000 if part == "rows" else 0) + 20 * len(points)
     return (seconds + 60) / 60
+
+
+def standing_line(args):
+    if not args.standing:
+        return "nothing: all tables are empty"
+    return (f"{args.standing:,} videos in the day, the month and all time, none in the hour (saturation, sustained); of 10M the tables of upserts have 3 GB with "
+            "their indexes as loaded, those of topkd 3.6 GB: shared buffers of 8 GB, a third of 24 GB, hold them as they grow")
 
 
 def measure(report, args):
@@ -184,12 +198,14 @@ def measure(report, args):
 def main():
     made = parser(__doc__)
     made.add_argument("--majors", type=counts, default="17")
-    made.add_argument("--shared-buffers", default="4GB")
+    made.add_argument("--shared-buffers", default="8GB", help="should hold what stands in the tables of upserts with its indexes, 3 GB of 10M videos as loaded, and what a run adds")
     made.add_argument("--parts", type=names_of(PARTS), default=",".join(PARTS))
     made.add_argument("--arms", type=names_of(tuple(ARMS)), default=",".join(ARMS), help="of saturation")
     made.add_argument("--cells", type=lambda text: [cell(part) for part in text.split(",")], metavar="ZIPFxVIDEOS,…",
                       default="0.8x1M,1.0x1M,1.2x1M,0.8x10M,1.0x10M,1.2x10M")
     made.add_argument("--events", type=count, default="10M", help="of a topic of saturation")
+    made.add_argument("--standing", type=count, default="10M",
+                      help="videos with views in the day, the month and all time before a run of saturation or sustained, whose hours are empty; 0: all tables are empty")
     made.add_argument("--rounds", type=int, default=1)
     made.add_argument("--arm-seconds", type=int, default=180, help="of one run of another design in saturation; what is slower is stopped then, its rate is that of what it did")
     made.add_argument("--flush-interval", default="500ms")
@@ -203,7 +219,8 @@ def main():
                f"load      Zipf over videos; event times from half past an hour over two hours; topics of {PARTITIONS} partitions, produced before (but for "
                f"freshness), lz4; seed {args.seed}\n"
                f"settings  {', '.join(f'{key}={value}' for key, value in {**SETTINGS, 'shared_buffers': args.shared_buffers}.items())}\n"
-               f"          broker: java {BROKER_JAVA}; flush interval {args.flush_interval}, the same for upserts; topics and empty tables in memory")
+               f"          broker: java {BROKER_JAVA}; flush interval {args.flush_interval}, the same for upserts; topics in memory\n"
+               f"standing  {standing_line(args)}")
     return run("ingest", args, heading, lambda report: measure(report, args))
 
 

@@ -39,8 +39,8 @@ class FilledHour(OpenHour):
 
     window_rows = 0
 
-    def setup(self):
-        super().setup()
+    def setup_tables(self):
+        super().setup_tables()
         self.rig.query("SELECT topk.make_partitions('video_views', %s, %s::timestamptz + interval '1 hour')", first_event(), first_event())
         hour = "date_trunc('hour', %s::timestamptz)"
         for first in range(1, self.window_rows + 1, FILL_CHUNK):  # as `topkd produce` names them

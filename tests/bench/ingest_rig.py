@@ -81,17 +81,25 @@ class IngestRig(Rig):
         return int((self.server.data / "postmaster.pid").read_text().split()[0])
 
     @contextlib.contextmanager
-    def fresh_database(self, name):
-        """What runs within it talks to it. It begins after a checkpoint, so that no run pays for the one before."""
-        self.admin(f"CREATE DATABASE {name}")
+    def fresh_database(self, name, template=None, keep=False):
+        """What runs within it talks to it. It begins after a checkpoint, so that no run pays for the one before. keep: it is not dropped if all went well."""
+        self.admin(f"CREATE DATABASE {name}" + (f" TEMPLATE {template} STRATEGY FILE_COPY" if template else ""))
         self.database = name
         self.admin("CHECKPOINT")
+        done = False
         try:
             yield
+            done = True
         finally:
             self.database = "postgres"
-            with contextlib.suppress(psycopg2.Error):
-                self.admin(f"DROP DATABASE {name} WITH (FORCE)")
+            if not (keep and done):
+                with contextlib.suppress(psycopg2.Error):
+                    self.admin(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def clients_ended(self):
+        """Waits until no backend but the benchmark's own is in the database: its statistics are written then."""
+        wait_until(lambda: not self.query("SELECT FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' "
+                                          "AND application_name <> 'bench'"), 30, "a backend does not end")
 
     def admin(self, sql):
         with contextlib.closing(self.connect("postgres")) as connection:

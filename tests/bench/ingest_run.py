@@ -88,7 +88,7 @@ class Watch:
             if now - began > self.limit:
                 self.cut = True
                 return now - began, now - began
-            if now - last > STALL_SECONDS:
+            if self.counted_at is None and now - last > STALL_SECONDS:
                 raise RigError(f"{self.arm.name}: {self.counted:,} of {self.events:,} events, and nothing new for {STALL_SECONDS} s")
             time.sleep(POLL_SECONDS)
 
@@ -124,7 +124,7 @@ def wal_position(rig):
 
 
 def run_arm(rig, arm, events, limit):
-    """In the current, fresh database. The consumers are stopped at the end."""
+    """In the current, fresh database, or copy of the arm's template. The consumers are stopped at the end."""
     arm.setup()
     with contextlib.closing(rig.connect()) as connection, connection.cursor() as cursor:
         rig.admin("CHECKPOINT")
@@ -144,7 +144,7 @@ def run_arm(rig, arm, events, limit):
     wal = wal_position(rig) - before
     with Accounts(rig, {}) as after:
         rig.admin("CHECKPOINT")
-    time.sleep(1.1)  # the statistics of backends that ended are there
+    rig.clients_ended()
     rows, rolled = arm.rows()
     return Outcome(arm.name, watch.counted, *seconds, cpu, int(wal), rows, rolled, sum(accounts.memory.values()), watch.cut,
                    checkpoint=after.seconds().get("postgres: checkpointer", 0.0), course=watch.course, resident=accounts.resident)
