@@ -11,7 +11,7 @@ namespace topkd {
 
 namespace {
 
-constexpr int kAskTimeoutMs = 1000;
+constexpr int kAskTimeoutMs = 50;  // the request goes out at once; a broker that is away must not keep the others asleep
 
 }  // namespace
 

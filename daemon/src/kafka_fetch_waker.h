@@ -1,6 +1,7 @@
 // Wakes librdkafka's fetching threads, which sleep up to a second beside a queue that was full (kafka_queue_gauge.h). It has no call for
 // that; but any request to a broker wakes the thread of its connection. So a thread here asks the leaders of the partitions for an
-// offset, which is cheap and changes nothing, and forgets the answer. For librdkafka before 2.2.
+// offset, which is cheap and changes nothing, and forgets the answer. For librdkafka before 2.2. With client.rack, which fetches from
+// followers, it wakes the wrong ones.
 #pragma once
 
 #include <librdkafka/rdkafka.h>
@@ -19,7 +20,7 @@ class FetchWaker {
   public:
     /// The handle outlives it.
     FetchWaker(rd_kafka_t* handle, std::string topic);
-    ~FetchWaker();  ///< waits for the answer under way, a second at most
+    ~FetchWaker();  ///< waits for the answer under way, for 50 ms at most
     FetchWaker(const FetchWaker&) = delete;
     FetchWaker& operator=(const FetchWaker&) = delete;
 

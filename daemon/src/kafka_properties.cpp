@@ -30,15 +30,14 @@ constexpr std::array kRefused{
     Refused{"queued.max.messages.kbytes", "use --memory"},
     Refused{"queued.min.messages", "use --memory"},
     Refused{"fetch.max.bytes", "use --memory"},
-    Refused{"max.partition.fetch.bytes", "use --memory"},
 };
 
 /// What librdkafka needs for a message besides its bytes, which queue limits in bytes do not count; rounded up.
 constexpr std::uint64_t kBytesPerMessage = 512;
 
-constexpr std::uint64_t kKibibyte = 1 << 10;
-constexpr std::uint64_t kMebibyte = 1 << 20;
-constexpr std::uint64_t kExpansion = 16;
+constexpr std::uint64_t kExpansion = 22;
+constexpr std::uint64_t kLeastFetch = 256 << 10;
+constexpr std::uint64_t kLargestMessage = 1'048'588;  // Kafka's default of max.message.bytes
 
 }  // namespace
 
@@ -64,12 +63,13 @@ std::vector<std::pair<std::string, std::string>> connection_properties(const Kaf
 // the queue became full. librdkafka forwards all partitions to one queue, so its limits hold for their sum. A fetch of small messages, well
 // compressed, takes kExpansion times its bytes: 60 bytes of JSON that are 17 in the log and 370 in the queue. What is fetched is limited by
 // partition, not by answer: behind a full queue librdkafka asks for all partitions in the same order again, and a limit on the whole
-// answer would starve the last of them, which keeps the watermark back.
+// answer would starve the last of them, which keeps the watermark back. So would a limit below the size of a batch, for a broker sends a
+// larger one of the first partition only: kLeastFetch is more than producers send, compressed, and the user may set another.
 QueueLimits queue_limits(std::uint64_t queue_bytes, int partitions) {
     const auto parts = static_cast<std::uint64_t>(std::max(partitions, 1));
     return {.messages = std::clamp<std::uint64_t>(queue_bytes / 4 / kBytesPerMessage, 1000, 100'000),
-            .kbytes = std::clamp<std::uint64_t>(queue_bytes / 2 / 1024, 64, 2'097'151),
-            .fetch = std::clamp(queue_bytes / 4 / kExpansion / parts, 16 * kKibibyte, kMebibyte)};
+            .kbytes = std::clamp<std::uint64_t>(queue_bytes / 2 / 1000, 64, 2'097'151),
+            .fetch = std::clamp(queue_bytes / 4 / kExpansion / parts, kLeastFetch, kLargestMessage)};
 }
 
 bool has_queue_backoff() {

@@ -1,4 +1,5 @@
-// The properties that make librdkafka the consumer the protocol needs, and its share of the memory. No librdkafka here.
+// The properties that make librdkafka the consumer the protocol needs, and its share of the memory: texts; the library is asked its version
+// only.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +28,7 @@ std::vector<std::pair<std::string, std::string>> connection_properties(const Kaf
 /// What librdkafka may have fetched and not delivered, over all partitions.
 struct QueueLimits {
     std::uint64_t messages = 0;  ///< at this many nothing is fetched
-    std::uint64_t kbytes = 0;    ///< the same, of keys and values
+    std::uint64_t kbytes = 0;    ///< the same, of values, in thousands
     std::uint64_t fetch = 0;     ///< bytes of a partition in one answer of a broker, as they are in the log
 };
 
@@ -36,8 +37,8 @@ QueueLimits queue_limits(std::uint64_t queue_bytes, int partitions);
 /// Whether the library can be told how soon to look at a full queue again: otherwise see kafka_queue_gauge.h.
 bool has_queue_backoff();
 
-/// For the consumer, connection included. Queues are bounded in total, however many partitions and brokers there are; but a broker sends a
-/// whole batch of every partition at least.
+/// For the consumer, connection included. Queues are bounded in total, however many partitions and brokers there are, but that
+/// kLeastFetch may be under way of each partition.
 std::vector<std::pair<std::string, std::string>> consumer_properties(const KafkaSourceConfig& config, int partitions);
 
 }  // namespace topkd

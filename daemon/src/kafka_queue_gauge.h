@@ -19,8 +19,9 @@ class QueueGauge {
     /// So many records of so many bytes were taken, and so many are left. True when the fetching thread may sleep although there is room.
     bool taken(std::size_t records, std::size_t bytes, std::size_t left) {
         if (records > 0) {
-            const double size = static_cast<double>(bytes) / static_cast<double>(records);
-            size_ = size_ > 0 ? size_ + (size - size_) * kNewShare : size;
+            const auto count = static_cast<double>(records);
+            const double size = static_cast<double>(bytes) / count;
+            size_ = size_ > 0 ? size_ + (size - size_) * count / (count + kRemembered) : size;
         }
         const double before = fullness(left + records);
         const double after = fullness(left);
@@ -38,7 +39,7 @@ class QueueGauge {
   private:
     static constexpr double kStep = 1.0 / 8;
     static constexpr double kMayBeFull = 1 - kStep;  // the estimate of bytes is a little wrong
-    static constexpr double kNewShare = 0.1;
+    static constexpr double kRemembered = 4096;      // records that the size is the average of, or so
 
     double fullness(std::size_t records) const {
         const auto count = static_cast<double>(records);

@@ -282,6 +282,7 @@ void KafkaSource::fetch(milliseconds timeout) {
     if (first) {
         fetched_.push_back(std::move(first));
         take(rd_kafka_consume_batch_queue(queue_.get(), 0, messages.data(), messages.size() - 1));
+        keep_fetching();
     }
 }
 
@@ -291,7 +292,7 @@ void KafkaSource::keep_fetching() {
     }
     std::size_t bytes = 0;
     for (const Message& message : fetched_) {
-        bytes += message->key_len + message->len;
+        bytes += message->len;  // librdkafka counts no keys
     }
     if (gauge_.taken(fetched_.size(), bytes, rd_kafka_queue_length(queue_.get())) && !started_.empty()) {
         waker_->wake(started_);

@@ -85,7 +85,7 @@ class KafkaSource final : public Source {
     using List = std::unique_ptr<rd_kafka_topic_partition_list_t, ListDelete>;
 
     KafkaSource(const std::string& topic, const QueueLimits& limits)
-        : topic_name_(topic), end_watch_(topic), gauge_(limits.messages, limits.kbytes * 1024) {}
+        : topic_name_(topic), end_watch_(topic), gauge_(limits.messages, limits.kbytes * 1000) {}
     static void on_rebalance(rd_kafka_t* handle, rd_kafka_resp_err_t kind, rd_kafka_topic_partition_list_t* partitions, void* self);
     static int on_statistics(rd_kafka_t* handle, char* json, std::size_t size, void* self);
     static void on_error(rd_kafka_t* handle, int error, const char* reason, void* self);

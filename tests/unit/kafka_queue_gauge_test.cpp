@@ -62,6 +62,13 @@ TEST_F(QueueGaugeTest, WakesByBytesWhereRecordsAreLarge) {
     EXPECT_LE(take(40, 20'000), 8);
 }
 
+TEST_F(QueueGaugeTest, OneLargeRecordIsNoSizeOfAll) {
+    queued = kRecords + 10;
+    take(1, 100);
+    EXPECT_EQ(take(1, kBytes / 2), 0);
+    EXPECT_EQ(take(9, 100), 1) << "by records, not full by bytes";
+}
+
 TEST_F(QueueGaugeTest, WakesThoughTheEstimateOfBytesIsALittleLow) {
     queued = 100;
     take(1, 9'500);

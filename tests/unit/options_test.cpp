@@ -137,12 +137,18 @@ TEST(KafkaProperties, QueuesStayWithinTheirShare) {
     for (const std::uint64_t share : {8ull << 20, 200ull << 20, 4ull << 30}) {
         for (const int partitions : {1, 3, 64}) {
             const QueueLimits limits = queue_limits(share, partitions);
-            const std::uint64_t under_way = static_cast<std::uint64_t>(partitions) * limits.fetch * 16;  // small messages, well compressed
-            const std::uint64_t least = static_cast<std::uint64_t>(partitions) * 16 * 1024 * 16;
-            const std::uint64_t bound = limits.kbytes * 1024 + limits.messages * 512 + under_way;
-            EXPECT_LE(bound, share + (1u << 20) + least) << share << " " << partitions;
+            const std::uint64_t under_way = static_cast<std::uint64_t>(partitions) * limits.fetch * 20;  // small messages, well compressed
+            const std::uint64_t bound = limits.kbytes * 1000 + limits.messages * 512 + under_way;
+            const bool at_least = limits.fetch == 256 << 10;  // a batch of every partition must fit, whatever the share
+            EXPECT_LE(bound, share + (at_least ? under_way : 0)) << share << " " << partitions;
         }
     }
+}
+
+TEST(KafkaProperties, AFetchHoldsABatchOfEveryPartition) {
+    for (const int partitions : {1, 3, 64, 1000}) EXPECT_GE(queue_limits(1 << 20, partitions).fetch, 256u << 10) << partitions;
+    EXPECT_EQ(queue_limits(8ull << 30, 1).fetch, 1'048'588u) << "and no more than the largest message";
+    EXPECT_EQ(queue_limits(200 << 20, 8).fetch, (200u << 20) / 4 / 22 / 8);
 }
 
 TEST(KafkaProperties, TheLimitsAreTheConsumers) {
