@@ -38,7 +38,7 @@ QueueLimits queue_limits(std::uint64_t queue_bytes, int partitions);
 bool has_queue_backoff();
 
 /// For the consumer, connection included. Queues are bounded in total, however many partitions and brokers there are, but that
-/// kLeastFetch may be under way of each partition.
+/// 256 KiB, as they are in the log, may be under way of each partition.
 std::vector<std::pair<std::string, std::string>> consumer_properties(const KafkaSourceConfig& config, int partitions);
 
 }  // namespace topkd
