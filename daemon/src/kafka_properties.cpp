@@ -72,6 +72,10 @@ QueueLimits queue_limits(std::uint64_t queue_bytes, int partitions) {
             .fetch = std::clamp(queue_bytes / 4 / kExpansion / parts, kLeastFetch, kLargestMessage)};
 }
 
+std::uint64_t partitions_within(std::uint64_t queue_bytes) {
+    return queue_bytes / (kLeastFetch * kExpansion);
+}
+
 bool has_queue_backoff() {
     return rd_kafka_version() >= 0x020200ff;
 }

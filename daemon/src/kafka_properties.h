@@ -34,6 +34,9 @@ struct QueueLimits {
 
 QueueLimits queue_limits(std::uint64_t queue_bytes, int partitions);
 
+/// Of how many partitions at most one consumer may fetch at once, small records and well compressed, within `queue_bytes`.
+std::uint64_t partitions_within(std::uint64_t queue_bytes);
+
 /// Whether the library can be told how soon to look at a full queue again: otherwise see kafka_queue_gauge.h.
 bool has_queue_backoff();
 

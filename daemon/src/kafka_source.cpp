@@ -148,7 +148,7 @@ tl::expected<std::unique_ptr<KafkaSource>, std::string> KafkaSource::create(cons
     if (!conf) {
         return tl::unexpected(conf.error());
     }
-    std::unique_ptr<KafkaSource> source(new KafkaSource(config.topic, queue_limits(config.queue_bytes, partitions)));
+    std::unique_ptr<KafkaSource> source(new KafkaSource(config.topic, config.queue_bytes, queue_limits(config.queue_bytes, partitions)));
     rd_kafka_conf_set_log_cb(conf->get(), log_line);
     rd_kafka_conf_set_opaque(conf->get(), source.get());
     rd_kafka_conf_set_rebalance_cb(conf->get(), on_rebalance);
@@ -397,7 +397,20 @@ bool KafkaSource::start(const std::vector<StartAt>& partitions) {
         return false;
     }
     started_.insert(named.begin(), named.end());
+    warn_of_too_many();
     return true;
+}
+
+void KafkaSource::warn_of_too_many() {
+    if (started_.size() <= silent_up_to_) {
+        return;
+    }
+    spdlog::warn(
+        "{} partitions are read, of which fetches of small, well compressed records may take more memory than --memory gives them (enough "
+        "for {} partitions); "
+        "hint: a larger --memory, or more consumers",
+        started_.size(), silent_up_to_);
+    silent_up_to_ = started_.size();
 }
 
 void KafkaSource::stop(const std::vector<Partition>& partitions) {

@@ -84,8 +84,11 @@ class KafkaSource final : public Source {
     using Message = std::unique_ptr<rd_kafka_message_t, MessageDelete>;
     using List = std::unique_ptr<rd_kafka_topic_partition_list_t, ListDelete>;
 
-    KafkaSource(const std::string& topic, const QueueLimits& limits)
-        : topic_name_(topic), end_watch_(topic), gauge_(limits.messages, limits.kbytes * 1000) {}
+    KafkaSource(const std::string& topic, std::uint64_t queue_bytes, const QueueLimits& limits)
+        : topic_name_(topic),
+          end_watch_(topic),
+          gauge_(limits.messages, limits.kbytes * 1000),
+          silent_up_to_(partitions_within(queue_bytes)) {}
     static void on_rebalance(rd_kafka_t* handle, rd_kafka_resp_err_t kind, rd_kafka_topic_partition_list_t* partitions, void* self);
     static int on_statistics(rd_kafka_t* handle, char* json, std::size_t size, void* self);
     static void on_error(rd_kafka_t* handle, int error, const char* reason, void* self);
@@ -98,6 +101,7 @@ class KafkaSource final : public Source {
     List started_among(const std::vector<Partition>& partitions) const;
     void commit_pending_hint();
     void unassign(const std::vector<Partition>& partitions);
+    void warn_of_too_many();
     tl::expected<int, std::string> ask_partition_count();
     tl::expected<std::vector<Offset>, std::string> ask_offsets(const std::vector<Partition>& partitions, std::int64_t logical);
 
@@ -114,6 +118,7 @@ class KafkaSource final : public Source {
     std::deque<SourceEvent> events_;  // from callbacks
     bool waiting_ = false;            // in the call that may be ended by a yield
     std::set<Partition> started_;
+    std::uint64_t silent_up_to_;        // partitions: what fits the memory, then the most that were warned of
     std::map<Partition, Offset> hint_;  // to be committed when the group is steady
     std::chrono::milliseconds heartbeat_interval_{3000};
     std::chrono::milliseconds session_timeout_{45'000};

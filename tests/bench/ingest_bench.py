@@ -153,14 +153,14 @@ def most_seconds(events):
 
 def longest(args):
     """Minutes that the parts take at most, from what they may take: events are produced and recounted at 50,000 a second at least."""
-    seconds, loads = 0, args.standing / 50_000  # and a quarter of that to copy and to check it
+    seconds, loads = 0, args.standing / 50_000  # to copy it, to read it into memory and to check it takes up to as much again
     if "saturation" in args.parts:
         kinds, runs = len({ARMS[name].tables for name in args.arms}), len(args.cells) * args.rounds * len(args.arms)
-        seconds += loads * (len(args.cells) * kinds + runs / 4)
+        seconds += loads * (len(args.cells) * kinds + runs)
         others = sum(name != "topkd" for name in args.arms) * (args.arm_seconds + 60)
         seconds += len(args.cells) * (args.events / 50_000 * 2 + args.rounds * (others + most_seconds(args.events) * ("topkd" in args.arms)))
     if "sustained" in args.parts:
-        seconds += loads * 1.25 + most_seconds(args.sustained_events) + args.sustained_events / 50_000 * 2
+        seconds += loads * 2 + most_seconds(args.sustained_events) + args.sustained_events / 50_000 * 2
     if "freshness" in args.parts:
         seconds += len(args.freshness_arms) * len(args.rates) * (args.freshness_seconds * 3 + 60)
     for part, points in (("rows", args.window_rows), ("partitions", args.growth_partitions), ("consumers", args.growth_consumers)):

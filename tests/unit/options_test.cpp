@@ -145,6 +145,16 @@ TEST(KafkaProperties, QueuesStayWithinTheirShare) {
     }
 }
 
+TEST(KafkaProperties, AsManyPartitionsFitAsTheirFetchesDo) {
+    constexpr std::uint64_t share = 200ull << 20;
+    const std::uint64_t partitions = partitions_within(share);
+    ASSERT_GT(partitions, 0u);
+    const std::uint64_t least = queue_limits(share, 10'000).fetch * 22;
+    EXPECT_LE(partitions * least, share);
+    EXPECT_GT((partitions + 1) * least, share);
+    EXPECT_EQ(partitions_within(share / 1000), 0u);
+}
+
 TEST(KafkaProperties, AFetchHoldsABatchOfEveryPartition) {
     for (const int partitions : {1, 3, 64, 1000}) EXPECT_GE(queue_limits(1 << 20, partitions).fetch, 256u << 10) << partitions;
     EXPECT_EQ(queue_limits(8ull << 30, 1).fetch, 1'048'588u) << "and no more than the largest message";
