@@ -80,6 +80,10 @@ def count(text):
     return totals
 
 
+# Of the SQL layers: a snapshot of autovacuum's keeps what a test's VACUUM is to remove.
+SQL_SETTINGS = {"autovacuum": "off"}
+
+
 @contextlib.contextmanager
 def cluster():
     """A throwaway server with the extension's files installed; the SQL layers share its shape, not its data."""
@@ -87,6 +91,8 @@ def cluster():
         os.chmod(parent, 0o755)
         server = Cluster(Path(parent) / "pg", ports.free_port(54400))
         server.init()
+        with open(server.data / "postgresql.conf", "a") as conf:
+            conf.writelines(f"{key} = {value}\n" for key, value in SQL_SETTINGS.items())
         server.start()
         try:
             yield server
@@ -143,7 +149,7 @@ def other_server(major, **options):
     servers.prepare(major)
     with tempfile.TemporaryDirectory(prefix=f"topk-test-{major}-", ignore_cleanup_errors=True) as parent:
         os.chmod(parent, 0o755)
-        with servers.Server(major, Path(parent) / "pg", **options) as server:
+        with servers.Server(major, Path(parent) / "pg", settings=SQL_SETTINGS, **options) as server:
             yield server
 
 
