@@ -24,6 +24,17 @@ std::int64_t* views_in(HeapTuple row) {
     pg_unreachable();
 }
 
+/// Whether it is the row that the delta is for. With old_snapshot_threshold (before 17) VACUUM need not wait for the snapshot, and the
+/// place that a copied entry points to may have become another row's.
+bool is_of(HeapTuple row, const Delta& delta) {
+    const char* data = reinterpret_cast<char*>(row->t_data) + row->t_data->t_hoff;
+    const char* id = data + sizeof(TimestampTz);
+    const std::size_t size = VARSIZE(delta.id) - VARHDRSZ;
+    return *reinterpret_cast<const TimestampTz*>(data) == delta.window &&
+           (VARATT_IS_EXTENDED(id) && !VARATT_IS_SHORT(id) ||
+            VARSIZE_ANY_EXHDR(id) == size && memcmp(VARDATA_ANY(id), VARDATA(delta.id), size) == 0);
+}
+
 bool is_plain(Relation index) {
     return heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, nullptr) &&
            heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, nullptr) && !index->rd_index->indisunique &&
@@ -112,7 +123,7 @@ HeapTuple UpsertTable::find(const Delta& delta) {
     const int entries = walk_.find(delta.window, delta.id);
     if (entries == KeyWalk::kUnknown) return fetch_by_scan(delta);
     for (int i = 0; i < entries; ++i)
-        if (HeapTuple row = fetch(walk_.tids()[i])) return row;
+        if (HeapTuple row = fetch(walk_.tids()[i]); row != nullptr && is_of(row, delta)) return row;
     return nullptr;
 }
 
