@@ -5,7 +5,7 @@ import random
 import pytest
 import settings
 from database import Database, assert_no_crash
-from upserts import Upserts
+from upserts import CHUNK, Upserts
 
 
 def told(upserts):
@@ -35,6 +35,19 @@ def test_flushes_never_deadlock(start, major, count_up):
     upserts.run(settings.UPSERTS // 2)
     upserts.check()
     assert upserts.counts["one by one"]
+    count_up(told(upserts))
+    assert_no_crash(server)
+
+
+@pytest.mark.parametrize("deletes", [True, False])
+def test_flushes_of_several_chunks(start, major, count_up, deletes):
+    """Each in a subtransaction of its own: what one has locked stays while the next is begun, done again, or rolled back with all."""
+    server = start()
+    upserts = Upserts(Database(server), f"{settings.SEED}/{major}/chunks/{deletes}", native=0.8, deletes=deletes, videos=8000, sizes=(300, CHUNK + 900, 3 * CHUNK))
+    upserts.create()
+    upserts.run(settings.UPSERTS // 8)
+    upserts.check()
+    assert upserts.counts["of several chunks"] and upserts.counts["one by one in flushes of several chunks"]
     count_up(told(upserts))
     assert_no_crash(server)
 

@@ -18,6 +18,7 @@ DAY = datetime.datetime(2026, 3, 1, tzinfo=datetime.timezone.utc)
 HOURS = [DAY + datetime.timedelta(hours=hour) for hour in (1, 2, 23, 24, 25)]  # of two partitions
 PARTITIONS = 4  # of the topic: a session each
 SIZES = (1, 3, 20, 60, 300, 300, 2000)
+CHUNK = 4096  # deltas of a flush that are one subtransaction (upsert.cpp)
 DEADLOCK, LOCK_TIMEOUT = "40P01", "55P03"
 LOST = (None, "57P01", "57P02", "57P03")
 FLUSH = ("SELECT topk.flush(%s, 'events', %s, NULL, NULL, ARRAY[ROW(%s, %s, %s, %s, NULL, NULL, NULL, NULL, %s, 0, 0, %s)::topk.flush_progress])")
@@ -37,8 +38,8 @@ def encode(deltas):
 class Upserts:
     """What the sessions share. native: the share of flushes that are native. Without deletions, each alone in its transaction: none may meet a deadlock."""
 
-    def __init__(self, database, seed, native=0.5, deletes=True, videos=400):
-        self.database, self.seed, self.native, self.deletes, self.videos = database, seed, native, deletes, videos
+    def __init__(self, database, seed, native=0.5, deletes=True, videos=400, sizes=SIZES):
+        self.database, self.seed, self.native, self.deletes, self.videos, self.sizes = database, seed, native, deletes, videos, sizes
         self.lock = threading.Lock()
         self.truth, self.unanswered, self.counts = collections.Counter(), {}, collections.Counter()
         self.failure, self.stopping, self.broken_is_fine = None, threading.Event(), False
@@ -60,7 +61,7 @@ class Upserts:
 
     def deltas(self, rng):
         """Of videos that everybody has, or that appear just now, for everybody at once."""
-        size, deltas = rng.choice(SIZES), {}
+        size, deltas = rng.choice(self.sizes), {}
         hours = rng.sample(HOURS, rng.choice((1, 1, 2, len(HOURS))))
         for hour in hours:
             for _ in range(max(1, size // len(hours))):
@@ -187,6 +188,8 @@ class Upserts:
             self.counts["native" if is_native else "SQL"] += 1
             self.counts["deltas"] += len(deltas)
             self.counts["one by one"] += "one by one" in notices
+            self.counts["of several chunks"] += is_native and len(deltas) > CHUNK
+            self.counts["one by one in flushes of several chunks"] += "one by one" in notices and len(deltas) > CHUNK
         return offset + len(deltas)
 
     def deleter(self, cursor, rng):
