@@ -21,9 +21,10 @@
 
 namespace topkd {
 
-/// The share of --memory that a growing batch may take; the places of its sums are numbers that reach a little further than the bound.
+/// The share of --memory that a growing batch may take. PostgreSQL takes no message beyond 1 GiB, and a batch encoded is smaller than in
+/// memory.
 constexpr std::size_t growing_share(std::uint64_t memory) {
-    return static_cast<std::size_t>(std::min(memory / 8, std::uint64_t{16} << 30));
+    return static_cast<std::size_t>(std::min(memory / 8, std::uint64_t{768} << 20));
 }
 
 /// The share of --memory for what librdkafka has fetched and not delivered yet.

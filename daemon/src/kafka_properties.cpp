@@ -72,8 +72,10 @@ QueueLimits queue_limits(std::uint64_t queue_bytes, int partitions) {
             .fetch = std::clamp(queue_bytes / 4 / kExpansion / parts, kLeastFetch, kLargestMessage)};
 }
 
+// Small records reach the limit in records first: then the queue has a quarter of the share for their overhead and a little for their
+// bytes.
 std::uint64_t partitions_within(std::uint64_t queue_bytes) {
-    return queue_bytes / (kLeastFetch * kExpansion);
+    return queue_bytes / 10 * 7 / (kLeastFetch * kExpansion);
 }
 
 bool has_queue_backoff() {

@@ -146,13 +146,18 @@ TEST(KafkaProperties, QueuesStayWithinTheirShare) {
 }
 
 TEST(KafkaProperties, AsManyPartitionsFitAsTheirFetchesDo) {
-    constexpr std::uint64_t share = 200ull << 20;
-    const std::uint64_t partitions = partitions_within(share);
-    ASSERT_GT(partitions, 0u);
-    const std::uint64_t least = queue_limits(share, 10'000).fetch * 22;
-    EXPECT_LE(partitions * least, share);
-    EXPECT_GT((partitions + 1) * least, share);
-    EXPECT_EQ(partitions_within(share / 1000), 0u);
+    constexpr std::uint64_t small = 60;  // bytes of a record, which are a few when compressed, and many in the queue
+    for (const std::uint64_t share : {25ull << 20, 200ull << 20, 4ull << 30}) {
+        const auto held = [share](std::uint64_t partitions) {
+            const QueueLimits limits = queue_limits(share, static_cast<int>(partitions));
+            return limits.messages * (512 + small) + partitions * limits.fetch * 22;
+        };
+        const std::uint64_t partitions = partitions_within(share);
+        ASSERT_GT(partitions, 0u) << share;
+        EXPECT_LE(held(partitions), share);
+        EXPECT_GT(held(partitions * 3 / 2 + 1), share);
+    }
+    EXPECT_EQ(partitions_within(200 << 10), 0u);
 }
 
 TEST(KafkaProperties, AFetchHoldsABatchOfEveryPartition) {
