@@ -1,13 +1,14 @@
 #!/usr/bin/python3
 """How many distinct videos a number of events has: what a flush costs PostgreSQL, and the capacity formula of README.md.
 
-    capacity.py --rate 200k --videos 10M --zipf 1.0 --flush-interval 0.5 --row-us 5 --roll-up-us 3
+    capacity.py --rate 200k --videos 10M --zipf 1.0 --flush-interval 0.5 --row-us 5 --roll-up-us 8
 """
 
 import argparse
 import math
 
 EXACT_RANKS = 10_000
+HOUR, DAY = 3600, 86400
 RATIO = 1.002  # of two neighbouring groups of ranks beyond
 
 
@@ -29,10 +30,10 @@ def distinct(events, videos, zipf):
 
 
 def cpu_seconds_a_million(rate, videos, zipf, flush_interval, row_us, roll_up_us):
-    """Of PostgreSQL: (live rows, roll-up); rows a flush."""
+    """Of PostgreSQL: (live rows, roll-up); rows a flush. An hour's rows go to the day, a day's to month and all time."""
     rows = distinct(rate * flush_interval, videos, zipf)
-    hour = distinct(rate * 3600, videos, zipf)
-    return rows / (rate * flush_interval) * row_us, hour / (rate * 3600) * roll_up_us, rows
+    hour, day = (distinct(rate * seconds, videos, zipf) for seconds in (HOUR, DAY))
+    return rows / (rate * flush_interval) * row_us, (hour / (rate * HOUR) + 2 * day / (rate * DAY)) * roll_up_us, rows
 
 
 def main():
@@ -43,7 +44,7 @@ def main():
     made.add_argument("--videos", type=count, default="10M")
     made.add_argument("--zipf", type=float, default=1.0)
     made.add_argument("--flush-interval", type=float, default=0.5, help="seconds; what a flush takes if that is longer")
-    made.add_argument("--row-us", type=float, default=8.0, help="CPU microseconds of PostgreSQL a row of a flush, WAL and checkpoints included")
+    made.add_argument("--row-us", type=float, default=5.0, help="CPU microseconds of PostgreSQL a row of a flush, WAL and checkpoints included")
     made.add_argument("--roll-up-us", type=float, default=8.0, help="and of an hour's row that is rolled up")
     args = made.parse_args()
     live, rolled, rows = cpu_seconds_a_million(args.rate, args.videos, args.zipf, args.flush_interval, args.row_us, args.roll_up_us)

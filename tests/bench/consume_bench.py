@@ -23,7 +23,7 @@ PARTS = ("broker", "consuming", "sink", "other")
 
 
 def part_of(pid, thread, name):
-    if name.startswith("rdk:"):
+    if name.startswith("rdk:") or name == "fetch-waker":
         return "broker"
     if thread == pid:
         return "consuming"

@@ -162,10 +162,10 @@ def longest(args):
     if "sustained" in args.parts:
         seconds += loads * 2 + most_seconds(args.sustained_events) + args.sustained_events / 50_000 * 2
     if "freshness" in args.parts:
-        seconds += len(args.freshness_arms) * len(args.rates) * (args.freshness_seconds * 3 + 60)
+        seconds += args.rounds * len(args.freshness_arms) * len(args.rates) * (args.freshness_seconds * 3 + 60)
     for part, points in (("rows", args.window_rows), ("partitions", args.growth_partitions), ("consumers", args.growth_consumers)):
         if part in args.parts:
-            seconds += len(points) * args.growth_events / 15_000 + (sum(args.window_rows) / 50_000 if part == "rows" else 0) + 20 * len(points)
+            seconds += (1 if part == "rows" else args.rounds) * len(points) * args.growth_events / 15_000 + (sum(args.window_rows) / 50_000 if part == "rows" else 0) + 20 * len(points)
     return (seconds + 60) / 60
 
 
@@ -206,11 +206,11 @@ def main():
     made.add_argument("--events", type=count, default="10M", help="of a topic of saturation")
     made.add_argument("--standing", type=count, default="10M",
                       help="videos with views in the day, the month and all time before a run of saturation or sustained, whose hours are empty; 0: all tables are empty")
-    made.add_argument("--rounds", type=int, default=1)
+    made.add_argument("--rounds", type=int, default=1, help="of saturation, freshness, partitions and consumers")
     made.add_argument("--arm-seconds", type=int, default=180, help="of one run of another design in saturation; what is slower is stopped then, its rate is that of what it did")
     made.add_argument("--flush-interval", default="500ms")
     made.add_argument("--no-verify", dest="verify", action="store_false", help="do not recount topics: sums are compared only")
-    made.add_argument("--sustained-events", type=count, default="60M")
+    made.add_argument("--sustained-events", type=count, default="200M")
     made.add_argument("--sustained-videos", type=count, default="10M")
     ingest_freshness.add_options(made)
     ingest_growth.add_options(made)

@@ -7,7 +7,7 @@ rows: the hour has so many videos before the run, each with one view, so that ne
 import contextlib
 import math
 
-from benchmark import count, counts
+from benchmark import count, counts, median_and_range
 from cpu_accounts import total
 from ingest_arms import Topkd
 from ingest_rig import first_event
@@ -98,16 +98,29 @@ def straight(found, at):
 
 
 def grow(bench, what, sizes, partitions_of, consumers_of):
-    args = bench.args
-    for size in sizes:
-        bench.progress.say(f"{size} {what}")
+    """Each round in random order. A first run, which is not counted, is for the broker's just-in-time compiler and the caches."""
+    args, found = bench.args, {size: [] for size in sizes}
+
+    def one(size, said):
+        bench.progress.say(f"{size} {what}, {said}")
         with bench.rig.topic(partitions_of(size)) as topic, bench.rig.fresh_database(f"{what}_{size}"):
             bench.rig.produce(topic, args.growth_events, args.growth_videos, 1.0, args.seed, SPAN_HOURS)
-            arm = OpenHour(bench.rig, topic, args.flush_interval, consumers_of(size))
-            point(bench, arm, args.growth_events)
+            outcome = point(bench, OpenHour(bench.rig, topic, args.flush_interval, consumers_of(size)), args.growth_events)
             views = bench.rig.query("SELECT sum(views)::bigint FROM video_views_hour")[0][0]
             if views != args.growth_events:
                 raise RigError(f"{views:,} views of {args.growth_events:,} events")
+            return outcome
+
+    one(sizes[0], "to warm up")
+    for number in range(1, args.rounds + 1):
+        for size in bench.random.sample(sizes, len(sizes)):
+            found[size].append(one(size, f"round {number}"))
+    bench.report.line(f"  {what}: median (smallest–largest) of {args.rounds}: events/s; rows an event; CPU s a million events of PostgreSQL, of the consumers; MiB resident")
+    for size, outcomes in found.items():
+        columns = (("{:,.0f}", [o.rate() for o in outcomes]), ("{:.3f}", [o.rows / o.events for o in outcomes]),
+                   ("{:.2f}", [o.postgres() / o.events * 1e6 for o in outcomes]), ("{:.2f}", [total(o.cpu, "topkd") / o.events * 1e6 for o in outcomes]),
+                   ("{:.0f}", [o.memory / (1 << 20) for o in outcomes]))
+        bench.report.line(f"  {size:>4}: " + "; ".join(median_and_range(values, form) for form, values in columns))
 
 
 def partitions(bench):
