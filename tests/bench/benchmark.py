@@ -7,18 +7,18 @@ A bar that is missed is printed, and no failure: the machine may be busy.
 import argparse
 import contextlib
 import platform
-import re
 import shlex
 import shutil
 import statistics
 import sys
 from pathlib import Path
 
+from quantities import counts
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from rig.rig import BUILD, RigError, interrupt_on_signals  # noqa: E402
 from servers.servers import Server, ServerError, Unavailable, prepare  # noqa: E402
 
-UNITS = {"": 1, "k": 1000, "m": 1_000_000}
 # A careful operator's, but for checkpoints: there is none after the load, so that no arm pays for another's full page images.
 SETTINGS = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on", "wal_level": "replica", "wal_compression": "lz4",
             "max_wal_size": "48GB", "checkpoint_timeout": "1d", "effective_cache_size": "12GB", "work_mem": "64MB",
@@ -26,17 +26,6 @@ SETTINGS = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on",
 
 
 # --- Options ---
-
-
-def count(text):
-    match = re.fullmatch(r"(\d+)([km]?)", text.strip().lower())
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text}: a number like 2000000, 200k or 2M")
-    return int(match[1]) * UNITS[match[2]]
-
-
-def counts(text):
-    return [count(part) for part in text.split(",") if part]
 
 
 def parser(description):

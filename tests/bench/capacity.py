@@ -1,11 +1,13 @@
 #!/usr/bin/python3
 """How many distinct videos a number of events has: what a flush costs PostgreSQL, and the capacity formula of README.md.
 
-    capacity.py --rate 200k --videos 10M --zipf 1.0 --flush-interval 0.5 --row-us 5 --roll-up-us 8
+    capacity.py --rate 200k --videos 10M --zipf 1.0 --flush-interval 0.5 --row-us 5 --roll-up-us 12
 """
 
 import argparse
 import math
+
+from quantities import count
 
 EXACT_RANKS = 10_000
 HOUR, DAY = 3600, 86400
@@ -37,15 +39,13 @@ def cpu_seconds_a_million(rate, videos, zipf, flush_interval, row_us, roll_up_us
 
 
 def main():
-    from benchmark import count
-
     made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     made.add_argument("--rate", type=count, default="200k", help="events a second")
     made.add_argument("--videos", type=count, default="10M")
     made.add_argument("--zipf", type=float, default=1.0)
     made.add_argument("--flush-interval", type=float, default=0.5, help="seconds; what a flush takes if that is longer")
     made.add_argument("--row-us", type=float, default=5.0, help="CPU microseconds of PostgreSQL a row of a flush, WAL and checkpoints included")
-    made.add_argument("--roll-up-us", type=float, default=8.0, help="and of an hour's row that is rolled up")
+    made.add_argument("--roll-up-us", type=float, default=12.0, help="and of a row that is rolled up")
     args = made.parse_args()
     live, rolled, rows = cpu_seconds_a_million(args.rate, args.videos, args.zipf, args.flush_interval, args.row_us, args.roll_up_us)
     print(f"{rows:,.0f} rows a flush, {rows / args.flush_interval:,.0f} a second; PostgreSQL {live:.2f} + {rolled:.2f} CPU s a million events, "

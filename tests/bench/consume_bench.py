@@ -10,8 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-from benchmark import count, counts, median_and_range, parse, parser, run
+from benchmark import median_and_range, parse, parser, run
 from load import PARTITIONS, TICKS, TOPIC, settings, versions
+from quantities import count, counts
 from rig.rig import BUILD, Rig, RigError, wait_until
 from rig.rig import run as output_of
 

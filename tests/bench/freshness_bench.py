@@ -12,8 +12,9 @@ import sys
 import threading
 import time
 
-from benchmark import count, parse, parser, percentile, run
+from benchmark import parse, parser, percentile, run
 from load import PARTITIONS, TOPIC, Counted, Probes, Processors, Sightings, avoid_hour_end, background, kafka_pid, settings, versions
+from quantities import count
 from rig.rig import Rig, RigError, wait_until
 from serve_clients import REQUEST_SECONDS, Reader, Serve, list_path
 

@@ -12,8 +12,9 @@ import sys
 import time
 
 import index_phases as phases
-from benchmark import SETTINGS, add_majors, count, counts, each_major, parse, parser, run, spread
+from benchmark import SETTINGS, add_majors, each_major, parse, parser, run, spread
 from index_tables import ARMS, LABELS, NEW_IDS, Tables
+from quantities import count, counts
 from servers.servers import ServerError
 
 SHOWN = (*SETTINGS, "shared_buffers", "data_checksums", "autovacuum_naptime", "autovacuum_vacuum_scale_factor", "jit")

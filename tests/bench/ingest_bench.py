@@ -17,7 +17,7 @@ import psycopg2
 
 import ingest_freshness
 import ingest_growth
-from benchmark import count, counts, median_and_range, parse, parser, run
+from benchmark import median_and_range, parse, parser, run
 from capacity import distinct
 from cpu_accounts import total
 from ingest_arms import ARMS, Topkd, flink_version
@@ -25,6 +25,7 @@ from ingest_rig import BROKER_JAVA, SETTINGS, IngestRig, Progress, first_event
 from ingest_run import check, run_arm
 from ingest_standing import Templates
 from load import PARTITIONS, versions
+from quantities import count, counts
 from rig.rig import RigError
 from servers.servers import Unavailable
 
@@ -172,8 +173,8 @@ def longest(args):
 def standing_line(args):
     if not args.standing:
         return "nothing: all tables are empty"
-    return (f"{args.standing:,} videos in the day, the month and all time, none in the hour (saturation, sustained); of 10M the tables of upserts have 3 GB with "
-            "their indexes as loaded, those of topkd 3.6 GB: shared buffers of 8 GB, a third of 24 GB, hold them as they grow")
+    return (f"{args.standing:,} videos in the day, the month and all time, none in the hour (saturation, sustained); of 10M the tables of upserts have 3.0 GiB with "
+            "their indexes as loaded, those of topkd 3.5 GiB: shared buffers of 8 GB, a third of 24 GB, hold them as they grow")
 
 
 def measure(report, args):

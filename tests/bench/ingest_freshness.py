@@ -10,12 +10,13 @@ import statistics
 import threading
 import time
 
-from benchmark import count, counts, median_and_range, percentile
+from benchmark import median_and_range, percentile
 from cpu_accounts import Accounts, describe
 from ingest_arms import ARMS, Topkd
 from ingest_rig import PRODUCER
 from line_plot import line_plot
 from load import PARTITIONS, TOPIC, Probes, Sightings, avoid_hour_end
+from quantities import count, counts
 from rig.rig import RigError, wait_until
 
 LENGTH = 100

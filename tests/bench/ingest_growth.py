@@ -7,11 +7,12 @@ rows: the hour has so many videos before the run, each with one view, so that ne
 import contextlib
 import math
 
-from benchmark import count, counts, median_and_range
+from benchmark import median_and_range
 from cpu_accounts import total
 from ingest_arms import Topkd
 from ingest_rig import first_event
 from ingest_run import run_arm
+from quantities import count, counts
 from rig.rig import RigError
 
 SPAN_HOURS = 0.4  # within the first event's hour

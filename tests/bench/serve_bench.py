@@ -11,8 +11,9 @@ import statistics
 import sys
 from datetime import datetime, timedelta, timezone
 
-from benchmark import count, counts, median_and_range, parse, parser, percentile, run
+from benchmark import median_and_range, parse, parser, percentile, run
 from load import PARTITIONS, TOPIC, Counted, Processors, avoid_hour_end, background, kafka_pid, settings, versions
+from quantities import count, counts
 from rig.rig import Rig, RigError, wait_until
 from serve_clients import WRK_REPORT, WRK_THINK, Reader, Redis, Serve, list_path, raise_file_limit, wrk, wrk_version
 

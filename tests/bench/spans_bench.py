@@ -14,7 +14,8 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
-from benchmark import add_majors, count, counts, each_major, parse, parser, run
+from benchmark import add_majors, each_major, parse, parser, run
+from quantities import count, counts
 from rig.rig import ROOT
 from servers.servers import ServerError
 

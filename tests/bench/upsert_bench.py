@@ -14,6 +14,7 @@ import sys
 
 import benchmark
 import psycopg2
+from quantities import counts
 from rig.rig import RigError
 
 COUNTER = "rows"
@@ -155,8 +156,8 @@ def measure(report, args, server):
 def main():
     made = benchmark.parser(__doc__)
     benchmark.add_majors(made, "6GB")
-    made.add_argument("--videos", type=benchmark.counts, default="1M,10M", help="of the windows")
-    made.add_argument("--sizes", type=benchmark.counts, default="20k,85k", help="different videos of a batch")
+    made.add_argument("--videos", type=counts, default="1M,10M", help="of the windows")
+    made.add_argument("--sizes", type=counts, default="20k,85k", help="different videos of a batch")
     made.add_argument("--batches", type=int, default=20)
     args = benchmark.parse(made, {"videos": "20k", "sizes": "2k", "batches": 4, "shared_buffers": "128MB"})
     heading = f"What the rows of a flush cost\nload      windows of {args.videos} videos, batches of {args.sizes} by Zipf's law, exponent 1; seed {args.seed}\n" \
