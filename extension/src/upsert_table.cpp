@@ -28,11 +28,10 @@ std::int64_t* views_in(HeapTuple row) {
 /// place that a copied entry points to may have become another row's.
 bool is_of(HeapTuple row, const Delta& delta) {
     const char* data = reinterpret_cast<char*>(row->t_data) + row->t_data->t_hoff;
-    const char* id = data + sizeof(TimestampTz);
-    const std::size_t size = VARSIZE(delta.id) - VARHDRSZ;
-    return *reinterpret_cast<const TimestampTz*>(data) == delta.window &&
-           (VARATT_IS_EXTENDED(id) && !VARATT_IS_SHORT(id) ||
-            VARSIZE_ANY_EXHDR(id) == size && memcmp(VARDATA_ANY(id), VARDATA(delta.id), size) == 0);
+    const text* id = DatumGetTextPP(PointerGetDatum(data + sizeof(TimestampTz)));
+    const std::size_t size = VARSIZE_ANY_EXHDR(delta.id);
+    return *reinterpret_cast<const TimestampTz*>(data) == delta.window && VARSIZE_ANY_EXHDR(id) == size &&
+           memcmp(VARDATA_ANY(id), VARDATA_ANY(delta.id), size) == 0;
 }
 
 bool is_plain(Relation index) {
