@@ -402,15 +402,14 @@ bool KafkaSource::start(const std::vector<StartAt>& partitions) {
 }
 
 void KafkaSource::warn_of_too_many() {
-    if (started_.size() <= silent_up_to_) {
+    if (started_.size() <= std::max(within_memory_, warned_of_)) {
         return;
     }
     spdlog::warn(
-        "{} partitions are read, of which fetches of small, well compressed records may take more memory than --memory gives them (enough "
-        "for {} partitions); "
-        "hint: a larger --memory, or more consumers",
-        started_.size(), silent_up_to_);
-    silent_up_to_ = started_.size();
+        "{} partitions are read: fetches of small, well compressed records may take more than --memory, which is enough for {}; hint: a "
+        "larger --memory, or more consumers",
+        started_.size(), within_memory_);
+    warned_of_ = started_.size();
 }
 
 void KafkaSource::stop(const std::vector<Partition>& partitions) {

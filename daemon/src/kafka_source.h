@@ -88,7 +88,7 @@ class KafkaSource final : public Source {
         : topic_name_(topic),
           end_watch_(topic),
           gauge_(limits.messages, limits.kbytes * 1000),
-          silent_up_to_(partitions_within(queue_bytes)) {}
+          within_memory_(partitions_within(queue_bytes)) {}
     static void on_rebalance(rd_kafka_t* handle, rd_kafka_resp_err_t kind, rd_kafka_topic_partition_list_t* partitions, void* self);
     static int on_statistics(rd_kafka_t* handle, char* json, std::size_t size, void* self);
     static void on_error(rd_kafka_t* handle, int error, const char* reason, void* self);
@@ -118,7 +118,8 @@ class KafkaSource final : public Source {
     std::deque<SourceEvent> events_;  // from callbacks
     bool waiting_ = false;            // in the call that may be ended by a yield
     std::set<Partition> started_;
-    std::uint64_t silent_up_to_;        // partitions: what fits the memory, then the most that were warned of
+    std::uint64_t within_memory_;  // so many partitions
+    std::uint64_t warned_of_ = 0;
     std::map<Partition, Offset> hint_;  // to be committed when the group is steady
     std::chrono::milliseconds heartbeat_interval_{3000};
     std::chrono::milliseconds session_timeout_{45'000};

@@ -79,7 +79,7 @@ def test_catch_up_stays_under_the_memory_bound(database, topic, launcher):
     third = len(found) // 3
     first, middle, last = (max(part) / MIB for part in (found[:third], found[third:2 * third], found[2 * third:]))
     assert statistics.median(behind) >= CHUNK, "there was no backlog: records are not produced fast enough"
-    print(f"{backlog.made:,} records; resident {peak / MIB:.0f} MiB at most, by thirds of the time {first:.0f}, {middle:.0f}, {last:.0f}")
+    print(f"{backlog.made:,} records; resident {peak / MIB:.0f} MiB at most, by thirds of the time {first:.0f}, {middle:.0f}, {last:.0f}; behind by {statistics.median(behind):,.0f}")
     if settings.CATCH_UP_SECONDS >= WARM_AFTER_SECONDS:
         assert last <= middle + GROWTH_MIB, f"resident at most {middle:.0f} MiB in the second third of the time, {last:.0f} MiB in the last"
     # The log is no longer there to be recounted. Every record is one view.

@@ -39,12 +39,12 @@ def test_sigterm_flushes_and_leaves_at_once(database, topic, launcher):
 
 @pytest.mark.parametrize("memory, warned", [("16MiB", True), ("96MiB", False)])
 def test_more_partitions_than_memory_are_told(database, topic, launcher, memory, warned):
-    """Four partitions of one member: 16 MiB are enough for the fetches of one, 96 MiB for four."""
+    """Four partitions of one member: 16 MiB are not enough for the fetches of one, 96 MiB are for four."""
     assert launcher.produce(topic, "--count", "1000").wait(60) == 0
     process = launcher.ingest(database, topic, "--memory", memory)
     database.wait_for_offsets(topic.name, topic.ends(), 30)
     assert process.terminate() == 0
-    told = f"{topic.partitions} partitions are read, of which fetches"
+    told = f"{topic.partitions} partitions are read: fetches"
     assert process.log_text().count(told) == warned, process.log_text()
 
 
