@@ -8,6 +8,7 @@
 #include "cover.h"
 #include "hours.h"
 #include "roll_up_marker.h"
+#include "roll_up_rows.h"
 
 namespace topk {
 
@@ -46,24 +47,6 @@ struct Pending {
 };
 
 using PendingWindows = std::span<const Pending>;
-
-/// Rows of one window of a table, by id: those after `after`, up to `through` unless that is null.
-struct Source {
-    Oid table;
-    TimestampTz window;
-    const char* after;
-    const char* through;
-};
-
-struct Target {
-    Oid table;
-    TimestampTz window;
-};
-
-struct Batch {
-    std::int64_t rows;
-    const char* last;  ///< the greatest id; null without rows
-};
 
 /// What is left of a step.
 struct Budget {
@@ -132,34 +115,6 @@ PendingWindows pending_windows(const Counter& counter, Rollup rollup, const Mark
     return whole_days(counter, rollup, markers.of[rollup], markers.of[kDayRollup]);
 }
 
-/// Rows come in the order of the primary key, whatever the planner thinks of reading all and sorting them: it would for every batch.
-void plan_for_order() {
-    for (const char* setting : {"enable_seqscan", "enable_bitmapscan", "enable_sort", "jit"})
-        set_config_option(setting, "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-}
-
-/// Adds up to `limit` rows of the source to the target. Requires: the counter's owner's rights.
-Batch add_rows(const Counter& counter, const Source& source, const Target& target, std::int32_t limit) {
-    const char* sql = psprintf(
-        "WITH batch AS MATERIALIZED (SELECT video_id, views FROM %s WHERE window_start = $1 AND video_id > $2"
-        "   AND ($3 IS NULL OR video_id <= $3) ORDER BY video_id LIMIT %d),"
-        " stored AS (INSERT INTO %s AS r (window_start, video_id, views) SELECT $4, video_id, views FROM batch"
-        "  ON CONFLICT (window_start, video_id) DO UPDATE SET views = topk.add_views(r.views, EXCLUDED.views, r.video_id) RETURNING 1)"
-        " SELECT (SELECT count(*) FROM batch), (SELECT count(*) FROM stored), (SELECT max(video_id) FROM batch)",
-        table_name(counter, source.table), limit, table_name(counter, target.table));
-    run_once(sql, {time_value(source.window), text_value(source.after), text_value(source.through), time_value(target.window)},
-             Snapshot::kFresh);
-    const Batch batch = {DatumGetInt64(cell(0, 1).value), text_cell(0, 3)};
-    const std::int64_t stored = DatumGetInt64(cell(0, 2).value);
-    SPI_freetuptable(SPI_tuptable);
-    if (stored != batch.rows)
-        ereport(ERROR, (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-                        errmsg("only " INT64_FORMAT " of " INT64_FORMAT " rows were stored in a roll-up of counter \"%s\"", stored,
-                               batch.rows, counter.name),
-                        errhint("Look for a trigger on the counter's tables that drops rows.")));
-    return batch;
-}
-
 /// An hour whose day is in month and all time already belongs there, too: time zone data that changed can give a day more hours than it
 /// had when it was taken. `through`: the greatest id that the batch brought.
 void add_beyond_day(const Counter& counter, const Markers& markers, const Pending& hour, const Source& batch, const char* through) {
@@ -170,10 +125,7 @@ void add_beyond_day(const Counter& counter, const Markers& markers, const Pendin
         Source rows = batch;
         rows.through = is_partly_in ? marker.video_id : through;
         const TimestampTz window = rollup == kMonthRollup ? month_of_day(counter, hour.target, Snapshot::kFresh) : DT_NOBEGIN;
-        as_user(counter.owner, [&] {
-            plan_for_order();
-            add_rows(counter, rows, {counter.rollups[rollup], window}, kBatchRows);
-        });
+        roll_up_rows(counter, rows, {counter.rollups[rollup], window}, kBatchRows);
     }
 }
 
@@ -187,11 +139,7 @@ Marker add_windows(const Counter& counter, Rollup rollup, const Markers& markers
             CHECK_FOR_INTERRUPTS();
             const Source source = {table, window.start, marker.video_id, nullptr};
             const std::int32_t limit = budget->batch_limit();
-            Batch batch;
-            as_user(counter.owner, [&] {
-                plan_for_order();
-                batch = add_rows(counter, source, {counter.rollups[rollup], window.target}, limit);
-            });
+            const Batch batch = roll_up_rows(counter, source, {counter.rollups[rollup], window.target}, limit);
             if (rollup == kDayRollup && batch.rows > 0) add_beyond_day(counter, markers, window, source, batch.last);
             budget->added += batch.rows;
             ++budget->batches;
@@ -311,14 +259,6 @@ TOPK_SQL_FUNCTION(topk_roll_up_step) {
     });
     if (!any) PG_RETURN_NULL();
     PG_RETURN_INT64(budget.added);
-}
-
-TOPK_SQL_FUNCTION(topk_add_views) {
-    std::int64_t sum;
-    if (pg_add_s64_overflow(PG_GETARG_INT64(0), PG_GETARG_INT64(1), &sum))
-        ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-                        errmsg("the views of video \"%s\" would exceed bigint", TextDatumGetCString(PG_GETARG_DATUM(2)))));
-    PG_RETURN_INT64(sum);
 }
 
 }  // namespace topk

@@ -1,4 +1,5 @@
-// The deltas of a flush, added to the hour table without SQL.
+// Rows of a flush, and of a roll-up, added without SQL: with the current user's rights, and with the same result. Both return false, and
+// have done nothing, if that is SQL's: by the option, or by the rules of upsert_rules.h; DEBUG1 tells which it is.
 #pragma once
 
 #include "counter.h"
@@ -6,12 +7,19 @@
 
 namespace topk {
 
-/// Makes topk.native_upsert known, which chooses between this and the statement.
+/// Makes topk.native_upsert known, which chooses between this and statements.
 void register_upsert_option();
 
-/// Adds the deltas, in key order, with the current user's rights. Returns false, and has done nothing, if that is SQL's: by the option,
-/// or by the rules of upsert_rules.h; DEBUG1 tells which it is. Requires: read committed; the partitions of all hours are there, and
-/// none of them is being dropped.
+/// Adds the deltas, in key order, to the hour table. Requires: read committed; the partitions of all hours are there, and none of them is
+/// being dropped.
 bool upsert_deltas(const Counter& counter, const FlushArguments& flush);
+
+struct VideoViews {
+    text* id;
+    std::int64_t views;  ///< positive
+};
+
+/// Adds rows, by id, to those of a window in a roll-up. Requires: read committed.
+bool upsert_rows(Oid rollup, TimestampTz window, std::span<const VideoViews> rows);
 
 }  // namespace topk

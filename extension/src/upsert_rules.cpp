@@ -58,22 +58,23 @@ bool has_rights(Relation table) {
 
 }  // namespace
 
-const char* obstacle_in_parent(Relation parent) {
-    if (!has_our_columns(parent)) return "the table has other columns";
-    if (parent->rd_rules != nullptr) return "the table has rules";
-    if (parent->trigdesc != nullptr) return "the table has triggers";
-    if (has_policies(RelationGetRelid(parent), GetUserId())) return "row-level security applies";
-    if (!has_rights(parent)) return "the owner lacks a right on the whole table";
+const char* obstacle_to_statement(Relation table) {
+    if (!has_our_columns(table)) return "the table has other columns";
+    if (table->rd_rel->relispartition) return "the table is itself a partition";
+    if (table->rd_rules != nullptr) return "the table has rules";
+    if (table->trigdesc != nullptr) return "the table has triggers";
+    if (has_policies(RelationGetRelid(table), GetUserId())) return "row-level security applies";
+    if (!has_rights(table)) return "the owner lacks a right on the whole table";
     return nullptr;
 }
 
-const char* obstacle_in_partition(Relation partition) {
-    if (partition->rd_rel->relkind != RELKIND_RELATION) return "a partition is not an ordinary table";
-    if (partition->rd_rel->relam != HEAP_TABLE_AM_OID) return "a partition has another access method";
-    if (!has_our_columns(partition)) return "a partition has other columns";
-    if (partition->trigdesc != nullptr) return "a partition has triggers";
-    if (has_other_checks(partition)) return "a partition has other check constraints";
-    if (is_published_without_identity(partition)) return "a partition is published without a replica identity";
+const char* obstacle_to_rows(Relation table) {
+    if (table->rd_rel->relkind != RELKIND_RELATION) return "a partition or roll-up is not an ordinary table";
+    if (table->rd_rel->relam != HEAP_TABLE_AM_OID) return "a partition or roll-up has another access method";
+    if (!has_our_columns(table)) return "a partition or roll-up has other columns";
+    if (table->trigdesc != nullptr) return "a partition or roll-up has triggers";
+    if (has_other_checks(table)) return "a partition or roll-up has other check constraints";
+    if (is_published_without_identity(table)) return "a partition or roll-up is published without a replica identity";
     return nullptr;
 }
 

@@ -1,4 +1,4 @@
-// Which tables topk.flush adds to without SQL. The rule: nothing but the table's indexes and its check that views are positive may take
+// Which tables rows are added to without SQL. The rule: nothing but the table's indexes and its check that views are positive may take
 // part in INSERT … ON CONFLICT DO UPDATE. Everything else (triggers, rules, policies, other constraints, other columns) is SQL's.
 #pragma once
 
@@ -7,11 +7,11 @@
 
 namespace topk {
 
-/// Null, or why rows for this hour table must be stored by SQL, in a phrase. Asks for what the statement would ask for, with the current
-/// user's rights; names no table. Requires: a lock on the relation.
-const char* obstacle_in_parent(Relation parent);
+/// Null, or why rows for the table that the statement names must be stored by SQL, in a phrase. Asks for what the statement would ask for,
+/// with the current user's rights; names no table. Requires: a lock on the relation.
+const char* obstacle_to_statement(Relation table);
 
-/// The same for a partition.
-const char* obstacle_in_partition(Relation partition);
+/// The same for the table that they are stored in: a partition, or a roll-up, which is both.
+const char* obstacle_to_rows(Relation table);
 
 }  // namespace topk

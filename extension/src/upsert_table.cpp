@@ -16,11 +16,12 @@ std::int64_t* views_in(HeapTuple row) {
     return reinterpret_cast<std::int64_t*>(data + DOUBLEALIGN(sizeof(TimestampTz) + VARSIZE_ANY(id)));
 }
 
-[[noreturn]] void refuse_sum(const Delta& delta) {
-    ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("bigint out of range"),
-                    errdetail("The views of video \"%s\" in the hour %s would exceed it.", text_to_cstring(delta.id),
-                              timestamptz_to_str(delta.window)),
-                    errhint("Correct the video's views in the hour with topk.correct.")));
+[[noreturn]] void refuse_sum(Relation table, const Delta& delta) {
+    const char* window = pstrdup(timestamptz_to_str(delta.window));
+    ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+                    errmsg("the views of video \"%s\" would exceed bigint", text_to_cstring(delta.id)),
+                    errdetail("It is the sum for window_start %s in \"%s\".", window, RelationGetRelationName(table)),
+                    errhint("Correct the video's views downwards with topk.correct.")));
     pg_unreachable();
 }
 
@@ -64,7 +65,7 @@ const char* UpsertTable::open(Relation table) {
     if (is_ours) return nullptr;
     ExecCloseIndices(info_);
     FreeExecutorState(state_);
-    return key_number_ < 0 ? "a partition's primary key is not ours" : "a partition has other unique indexes, or indexes on expressions";
+    return key_number_ < 0 ? "a partition's or roll-up's primary key is not ours" : "a partition or roll-up has other unique indexes, or indexes on expressions";
 }
 
 /// The primary key, and none but plain indexes beside it.
@@ -165,7 +166,7 @@ HeapTuple UpsertTable::added(HeapTuple old, const Delta& delta) const {
                         errhint("Validate the table's constraints.")));
     HeapTuple version = heap_copytuple(old);
     std::int64_t* views = views_in(version);
-    if (pg_add_s64_overflow(*views, delta.views, views)) refuse_sum(delta);
+    if (pg_add_s64_overflow(*views, delta.views, views)) refuse_sum(table_, delta);
     return version;
 }
 
@@ -257,6 +258,8 @@ bool UpsertTable::insert(std::span<HeapTuple> rows) {
     }
     for (std::size_t i = 0; i < rows.size(); ++i) ExecStoreHeapTuple(rows[i], batch_[i], true);
     heap_multi_insert(table_, batch_, static_cast<int>(rows.size()), command_, 0, nullptr);
+    // What it toasted it stored as another tuple.
+    for (std::size_t i = 0; i < rows.size(); ++i) rows[i]->t_self = batch_[i]->tts_tid;
     const bool all_ours = std::all_of(rows.begin(), rows.end(), [this](HeapTuple row) {
         CHECK_FOR_INTERRUPTS();
         return enter(row, false, UNIQUE_CHECK_PARTIAL, false);

@@ -1,4 +1,4 @@
-// A partition of an hour table, opened to add deltas to its rows by the interfaces of heap and indexes, as the executor would.
+// A partition of an hour table, or a roll-up, opened to add deltas to its rows by the interfaces of heap and indexes, as the executor would.
 // Locks: a row is locked by its update, or by the insertion of its key into the primary key. Whoever waits for a key holds no key that is
 // greater: add() takes keys in order, insert() never waits. So flushes never wait for each other in a circle, whatever keys they share.
 #pragma once
@@ -10,7 +10,7 @@ namespace topk {
 
 struct Delta {
     TimestampTz window;
-    text* id;  ///< may be overwritten once the call is over
+    text* id;  ///< not toasted; may be overwritten once the call is over
     std::int64_t views;
 };
 
@@ -19,7 +19,7 @@ class UpsertTable {
     /// At most so many rows in insert().
     static constexpr std::size_t kMaxRows = 256;
 
-    /// Opens the partition's indexes. Null, or why rows for it must be stored by SQL. Memory is of the current context; what add() and
+    /// Opens the table's indexes. Null, or why rows for it must be stored by SQL. Memory is of the current context; what add() and
     /// insert() use is freed by them. Requires: table is open and locked, as ROW EXCLUSIVE, until close().
     const char* open(Relation table);
     void close();

@@ -196,8 +196,11 @@ class Rolling:
                 is_undone = rng.random() < 0.2
                 if is_undone:
                     cursor.execute("BEGIN")
+                is_native = rng.random() < 0.7
+                cursor.execute(f"SET {'LOCAL ' * is_undone}topk.native_upsert = {'on' if is_native else 'off'}")
                 cursor.execute("SELECT topk.roll_up_step(%s, %s)", (NAME, rng.randint(1, rows * 2)))
                 (added,) = cursor.fetchone()
+                self.count("native steps" if is_native else "steps by SQL")
                 if is_undone:
                     cursor.execute("ROLLBACK")
                 elif added:

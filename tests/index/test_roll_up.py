@@ -47,7 +47,7 @@ def test_lists_while_rolled_up(start, major, count_up):
     if rolling.failure:
         raise rolling.failure
     assert not any(thread.is_alive() for thread in threads), f"no end: {rolling.counts}"
-    for kind in ("flushes", "late additions", "corrections", "rows rolled up", "views compared", "audits", *(["kills"] if kills else [])):
+    for kind in ("flushes", "late additions", "corrections", "rows rolled up", "native steps", "steps by SQL", "views compared", "audits", *(["kills"] if kills else [])):
         assert rolling.counts.get(kind), f"never {kind}: {rolling.counts}"
     with contextlib.closing(database.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("CALL topk.roll_up(%s)", (NAME,))

@@ -180,7 +180,7 @@ class Upserts:
         del cursor.connection.notices[:]
         cursor.execute(FLUSH, call)
         notices = "".join(cursor.connection.notices)
-        assert ("adds its deltas natively" in notices) == is_native, notices
+        assert ("adds its rows natively" in notices) == is_native, notices
         for key, views in deltas.items():
             changes[key] += views
         with self.lock:

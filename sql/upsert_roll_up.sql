@@ -1,0 +1,123 @@
+-- topk.roll_up_step adds natively what it adds by SQL, and leaves to SQL what only SQL does exactly. DEBUG1 tells which it was, and why.
+SET timezone = 'UTC'; SET datestyle = 'ISO'; SET client_min_messages = warning;
+-- The caches of catalogs grow here, and not below, where DEBUG would tell of it.
+DO $$ BEGIN
+    PERFORM has_column_privilege(attrelid, attnum, 'SELECT'), has_column_privilege(attrelid, attname::text, 'SELECT') FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped;
+    PERFORM has_table_privilege(oid, 'SELECT'), relname::regclass FROM pg_class WHERE relnamespace = 'pg_catalog'::regnamespace;
+    PERFORM has_function_privilege(oid, 'EXECUTE') FROM pg_proc;
+    PERFORM has_type_privilege(oid, 'USAGE'), format_type(oid, NULL) FROM pg_type;
+    PERFORM oid::regoperator::text FROM pg_operator;
+END $$;
+CREATE ROLE upsert_owner;
+CREATE SCHEMA counters AUTHORIZATION upsert_owner;
+GRANT USAGE ON SCHEMA topk TO upsert_owner;
+SET search_path = counters, public;
+SET SESSION AUTHORIZATION upsert_owner;
+SELECT topk.create_counter('n');
+SELECT topk.make_partitions('n', '2020-01-01Z', '2020-01-01 02:00Z');
+-- Rows that are there already, in part: of a shared id, of ids of their own; short and long ones; one that is stored out of line or compressed.
+INSERT INTO n_hour SELECT '2020-01-01 00:00Z', 'v' || n, n FROM generate_series(1, 90) n;
+INSERT INTO n_hour SELECT '2020-01-01 01:00Z', repeat('v', n % 250) || n, n FROM generate_series(60, 5090) n;
+INSERT INTO n_hour SELECT '2020-01-01 01:00Z', string_agg(md5(n::text), '') || repeat('long', 2000), 7 FROM generate_series(1, 30) n;
+RESET SESSION AUTHORIZATION;
+UPDATE topk.counter_data SET sealed_through = '2020-01-02 00:00Z';
+
+
+-- What is in the roll-ups, against what should be.
+CREATE VIEW part AS SELECT 'day' AS span, * FROM n_day_rollup UNION ALL SELECT 'month', * FROM n_month_rollup UNION ALL SELECT 'all_time', * FROM n_all_time_rollup;
+CREATE FUNCTION differing() RETURNS bigint LANGUAGE sql AS $$
+    SELECT count(*) FROM part FULL JOIN (SELECT span, start, video_id, sum(views) AS views FROM n_hour, (VALUES ('day', '2020-01-01Z'::timestamptz), ('month', '2020-01-01Z'), ('all_time', '-infinity')) w (span, start) GROUP BY 1, 2, 3) e
+        ON (part.span, part.window_start, part.video_id) = (e.span, e.start, e.video_id) WHERE part.views IS DISTINCT FROM e.views $$;
+-- Steps until all is in; an error leaves everything as it was.
+CREATE PROCEDURE step(rows integer DEFAULT 1000000, steps integer DEFAULT 1) LANGUAGE plpgsql AS $$
+DECLARE
+    message text; detail text;
+BEGIN
+    SET LOCAL client_min_messages = debug1;
+    FOR n IN 1..steps LOOP
+        PERFORM topk.roll_up_step('n', rows);
+    END LOOP;
+    SET LOCAL client_min_messages = warning;
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL;
+    RAISE INFO '% %', SQLSTATE, concat_ws(': ', message, nullif(detail, ''));
+END $$;
+-- Hours to the day, the day to month and all time.
+BEGIN;
+CALL step(steps => 3);
+SELECT span, count(*), sum(views) FROM part GROUP BY 1 ORDER BY 1;
+SELECT differing();
+ROLLBACK;
+-- The option: the rows are the same.
+SET topk.native_upsert = off;
+BEGIN;
+CALL step(steps => 3);
+SELECT span, count(*), sum(views) FROM part GROUP BY 1 ORDER BY 1;
+SELECT differing();
+ROLLBACK;
+RESET topk.native_upsert;
+-- In steps, one by one up to some tens of rows, some of them by SQL.
+BEGIN;
+CALL step(20);
+CALL step(200);
+SET LOCAL topk.native_upsert = off;
+CALL step(2000);
+SET LOCAL topk.native_upsert = on;
+SET LOCAL client_min_messages = error;
+DO $$ BEGIN WHILE topk.roll_up_step('n', 999) IS NOT NULL LOOP END LOOP; END $$;
+SELECT differing();
+CREATE EXTENSION amcheck SCHEMA public;
+SELECT bt_index_check(indexrelid, true), topk.index_check(replace(indexrelid::regclass::text, '_pkey', '_window_start_views_video_id_idx')::regclass) IS NOT NULL AS checked
+    FROM pg_index WHERE indisprimary AND indrelid = ANY ('{n_day_rollup,n_month_rollup,n_all_time_rollup}'::regclass[]);
+ROLLBACK;
+
+-- Triggers; a check; a row that the source's constraints let through, ours do not; rights of the owner.
+CREATE FUNCTION raise() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE INFO 'trigger % %', TG_NAME, TG_LEVEL; RETURN NEW; END $$;
+BEGIN;
+CREATE TRIGGER statement AFTER INSERT ON n_day_rollup EXECUTE FUNCTION raise();
+CALL step(10);
+ROLLBACK;
+BEGIN;
+ALTER TABLE n_day_rollup ADD CONSTRAINT few CHECK (views < 50);
+CALL step();
+ROLLBACK;
+BEGIN;
+ALTER TABLE n_hour DROP CONSTRAINT n_hour_views_check;
+UPDATE n_hour SET views = -5 WHERE video_id = 'v7';
+CALL step();
+ALTER TABLE n_hour ALTER views DROP NOT NULL;
+UPDATE n_hour SET views = NULL WHERE video_id = 'v7';
+CALL step();
+ROLLBACK;
+BEGIN;
+REVOKE UPDATE ON n_day_rollup FROM upsert_owner;
+CALL step();
+ROLLBACK;
+-- Attached to a table of the user's, whose bounds a row must be within.
+BEGIN;
+CREATE TABLE days (LIKE n_day_rollup INCLUDING ALL) PARTITION BY RANGE (window_start);
+ALTER TABLE days ATTACH PARTITION n_day_rollup FOR VALUES FROM ('2019-01-01Z') TO ('2020-01-01Z');
+CALL step();
+ROLLBACK;
+BEGIN;
+ALTER TABLE n_day_rollup ADD COLUMN region text DEFAULT 'everywhere';
+CALL step(10);
+SELECT DISTINCT region FROM n_day_rollup;
+ROLLBACK;
+-- A sum beyond bigint: natively, and by SQL.
+BEGIN;
+INSERT INTO n_day_rollup VALUES ('2020-01-01Z', 'v50', 9223372036854775800);
+CALL step();
+SET LOCAL topk.native_upsert = off;
+CALL step();
+SELECT t.error($$SELECT topk.roll_up_step('n')$$);
+SELECT count(*) FROM part;
+ROLLBACK;
+
+DROP FUNCTION raise, differing;
+DROP PROCEDURE step;
+DROP VIEW part;
+SELECT topk.drop_counter('n');
+DROP SCHEMA counters;
+REVOKE ALL ON SCHEMA topk FROM upsert_owner;
+DROP ROLE upsert_owner;
