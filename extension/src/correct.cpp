@@ -98,7 +98,7 @@ struct Place {
 /// The video's views there, its row locked; 0 if there is none. Requires: the counter's owner's rights.
 std::int64_t stored_views(const Counter& counter, const Place& place, const char* video_id) {
     const char* sql =
-        psprintf("SELECT views FROM %s WHERE window_start = $1 AND video_id = $2 FOR UPDATE", table_name(counter, place.table));
+        psprintf("SELECT views::int8 FROM %s WHERE window_start = $1 AND video_id = $2 FOR UPDATE", table_name(counter, place.table));
     if (run_once(sql, {time_value(place.window), text_value(video_id)}, Snapshot::kFresh) == 0) return 0;
     return DatumGetInt64(cell(0, 1).value);
 }
@@ -138,10 +138,10 @@ void store_views(const Counter& counter, const Place& place, const char* id, std
     const Argument video_id = text_value(id);
     std::uint64_t stored;
     if (before == 0)
-        stored = run_once(psprintf("INSERT INTO %s (window_start, video_id, views) VALUES ($1, $2, $3) RETURNING views", table),
+        stored = run_once(psprintf("INSERT INTO %s (window_start, video_id, views) VALUES ($1, $2, $3) RETURNING views::int8", table),
                           {window, video_id, int8_value(after)}, Snapshot::kFresh);
     else if (after > 0)
-        stored = run_once(psprintf("UPDATE %s SET views = $3 WHERE window_start = $1 AND video_id = $2 RETURNING views", table),
+        stored = run_once(psprintf("UPDATE %s SET views = $3 WHERE window_start = $1 AND video_id = $2 RETURNING views::int8", table),
                           {window, video_id, int8_value(after)}, Snapshot::kFresh);
     else
         stored = run_once(psprintf("DELETE FROM %s WHERE window_start = $1 AND video_id = $2 RETURNING 0::int8", table), {window, video_id},

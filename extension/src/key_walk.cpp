@@ -134,7 +134,7 @@ int KeyWalk::compare(const Copy& copy, OffsetNumber offset, const Key& key) cons
     if (window != key.window) return window < key.window ? -1 : 1;
     if (columns == 1) return -1;
     const char* id = data + sizeof(window);
-    // Compressed: longer than any of ours.
+    // Compressed: only rows written by hand have such an id.
     if (VARATT_IS_EXTENDED(id) && !VARATT_IS_SHORT(id)) return -_bt_compare(index_, search_key_, copy.page(), offset);
     const std::string_view left(VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id));
     const int order = left.compare(std::string_view(VARDATA_ANY(key.id), VARSIZE_ANY_EXHDR(key.id)));

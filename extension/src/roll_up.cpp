@@ -9,6 +9,7 @@
 #include "hours.h"
 #include "roll_up_marker.h"
 #include "roll_up_rows.h"
+#include "upsert.h"
 
 namespace topk {
 
@@ -54,14 +55,16 @@ struct Budget {
     std::int64_t added;
     instr_time began;
     std::int64_t batches;
+    std::uint64_t subtransactions;
 
-    /// True if the rows are used up, or another batch would probably take longer than there is time.
+    /// True if rows or subtransactions are used up, or another batch would probably take longer than there is time.
     bool is_spent() const {
         instr_time now;
         INSTR_TIME_SET_CURRENT(now);
         INSTR_TIME_SUBTRACT(now, began);
         const auto elapsed_ms = static_cast<std::int64_t>(INSTR_TIME_GET_MILLISEC(now));
-        return added >= rows || elapsed_ms + elapsed_ms / std::max<std::int64_t>(batches, 1) >= kStepMs;
+        return added >= rows || subtransactions >= kMaxSubtransactions ||
+               elapsed_ms + elapsed_ms / std::max<std::int64_t>(batches, 1) >= kStepMs;
     }
     std::int32_t batch_limit() const { return static_cast<std::int32_t>(std::min<std::int64_t>(kBatchRows, rows - added)); }
 };
@@ -116,8 +119,10 @@ PendingWindows pending_windows(const Counter& counter, Rollup rollup, const Mark
 }
 
 /// An hour whose day is in month and all time already belongs there, too: time zone data that changed can give a day more hours than it
-/// had when it was taken. `through`: the greatest id that the batch brought.
-void add_beyond_day(const Counter& counter, const Markers& markers, const Pending& hour, const Source& batch, const char* through) {
+/// had when it was taken. `through`: the greatest id that the batch brought. Returns how many subtransactions that took.
+std::uint64_t add_beyond_day(const Counter& counter, const Markers& markers, const Pending& hour, const Source& batch,
+                             const char* through) {
+    std::uint64_t subtransactions = 0;
     for (const Rollup rollup : {kMonthRollup, kAllTimeRollup}) {
         const Marker& marker = markers.of[rollup];
         if (!marker.has_begun(hour.target)) continue;
@@ -125,8 +130,9 @@ void add_beyond_day(const Counter& counter, const Markers& markers, const Pendin
         Source rows = batch;
         rows.through = is_partly_in ? marker.video_id : through;
         const TimestampTz window = rollup == kMonthRollup ? month_of_day(counter, hour.target, Snapshot::kFresh) : DT_NOBEGIN;
-        roll_up_rows(counter, rows, {counter.rollups[rollup], window}, kBatchRows);
+        subtransactions += roll_up_rows(counter, rows, {counter.rollups[rollup], window}, kBatchRows).subtransactions;
     }
+    return subtransactions;
 }
 
 /// Adds rows until the budget is spent, at least one batch. Returns where the marker is then.
@@ -140,7 +146,9 @@ Marker add_windows(const Counter& counter, Rollup rollup, const Markers& markers
             const Source source = {table, window.start, marker.video_id, nullptr};
             const std::int32_t limit = budget->batch_limit();
             const Batch batch = roll_up_rows(counter, source, {counter.rollups[rollup], window.target}, limit);
-            if (rollup == kDayRollup && batch.rows > 0) add_beyond_day(counter, markers, window, source, batch.last);
+            budget->subtransactions += batch.subtransactions;
+            if (rollup == kDayRollup && batch.rows > 0)
+                budget->subtransactions += add_beyond_day(counter, markers, window, source, batch.last);
             budget->added += batch.rows;
             ++budget->batches;
             finished = batch.rows < limit;
@@ -244,7 +252,7 @@ TOPK_SQL_FUNCTION(topk_roll_up_step) {
     require_read_committed("topk.roll_up");
     const char* name = text_argument(fcinfo, 0, "counter");
     require_argument(fcinfo, 1, "max_rows");
-    Budget budget = {PG_GETARG_INT32(1), 0, {}, 0};
+    Budget budget = {PG_GETARG_INT32(1), 0, {}, 0, 0};
     if (budget.rows < 1) ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("argument \"max_rows\" must be positive")));
     INSTR_TIME_SET_CURRENT(budget.began);
     bool any = false;

@@ -7,69 +7,101 @@ namespace topk {
 
 namespace {
 
+/// Ids can be much longer than those of flushes, if somebody wrote the rows by hand: so many bytes of them are stored at once.
+constexpr std::size_t kSliceBytes = 16 << 20;
+
 /// Rows come in the order of the primary key, whatever the planner thinks of reading all and sorting them: it would for every batch.
 void plan_for_order() {
-    for (const char* setting : {"enable_seqscan", "enable_bitmapscan", "enable_sort", "jit"})
-        set_config_option(setting, "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+    constexpr std::array<const char*, 2> kSettings[] = {{"enable_seqscan", "off"},
+                                                        {"enable_bitmapscan", "off"},
+                                                        {"enable_sort", "off"},
+                                                        {"jit", "off"},
+                                                        {"max_parallel_workers_per_gather", "0"}};
+    for (const auto& [name, value] : kSettings) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
-bool is_null(std::uint64_t row, int column) {
-    return cell(row, column).is_null;
+/// Some of the rows of the last result: an id, and views.
+struct Slice {
+    std::uint64_t first;
+    std::uint64_t end;
+
+    std::uint64_t size() const { return end - first; }
+    Datum id(std::uint64_t row) const { return cell(first + row, 1).value; }
+    Cell views(std::uint64_t row) const { return cell(first + row, 2); }
+};
+
+Slice slice_from(std::uint64_t first, std::uint64_t count) {
+    Slice slice = {first, first};
+    for (std::size_t bytes = 0; slice.end < count && bytes < kSliceBytes; ++slice.end)
+        bytes += toast_raw_datum_size(cell(slice.end, 1).value);
+    return slice;
 }
 
-/// The last result as upsert_rows takes it; nothing if a row is not fit for that.
-std::span<const VideoViews> rows_to_upsert(std::uint64_t count) {
-    auto* rows = static_cast<VideoViews*>(palloc(count * sizeof(VideoViews)));
-    for (std::uint64_t row = 0; row < count; ++row) {
-        rows[row] = {DatumGetTextPP(cell(row, 1).value), is_null(row, 2) ? 0 : DatumGetInt64(cell(row, 2).value)};
-        // The source's constraints are not ours: the statement tells what is wrong with it.
-        if (rows[row].views <= 0) return {};
+std::span<const VideoViews> rows_of(const Slice& slice) {
+    auto* rows = static_cast<VideoViews*>(palloc(slice.size() * sizeof(VideoViews)));
+    for (std::uint64_t row = 0; row < slice.size(); ++row) {
+        const Cell views = slice.views(row);
+        rows[row] = {DatumGetTextPP(slice.id(row)), views.is_null ? 0 : DatumGetInt64(views.value)};
     }
-    return {rows, count};
+    return {rows, slice.size()};
 }
 
-/// Stores the rows of the last result by a statement. Returns how many were.
-std::uint64_t store_by_statement(const Counter& counter, const Target& target, std::uint64_t count) {
-    auto* ids = static_cast<Datum*>(palloc(2 * count * sizeof(Datum)));
-    Datum* views = ids + count;
-    auto* nulls = static_cast<bool*>(palloc(count));
-    for (std::uint64_t row = 0; row < count; ++row) {
-        ids[row] = cell(row, 1).value;
-        views[row] = cell(row, 2).value;
-        nulls[row] = is_null(row, 2);
+/// Returns how many rows were stored.
+std::uint64_t store_by_statement(const Counter& counter, const Target& target, const Slice& slice) {
+    auto* ids = static_cast<Datum*>(palloc(2 * slice.size() * sizeof(Datum)));
+    Datum* views = ids + slice.size();
+    auto* nulls = static_cast<bool*>(palloc(slice.size()));
+    for (std::uint64_t row = 0; row < slice.size(); ++row) {
+        ids[row] = slice.id(row);
+        views[row] = slice.views(row).value;
+        nulls[row] = slice.views(row).is_null;
     }
-    int size[] = {static_cast<int>(count)};
+    int size[] = {static_cast<int>(slice.size())};
     int first[] = {1};
     ArrayType* id_array = construct_array(ids, size[0], TEXTOID, -1, false, TYPALIGN_INT);
-    ArrayType* views_array = construct_md_array(views, nulls, 1, size, first, INT8OID, sizeof(std::int64_t), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+    ArrayType* views_array =
+        construct_md_array(views, nulls, 1, size, first, INT8OID, sizeof(std::int64_t), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
     const char* sql = psprintf(
         "INSERT INTO %s AS r (window_start, video_id, views) SELECT $1, b.* FROM unnest($2, $3) b (video_id, views)"
         " ON CONFLICT (window_start, video_id) DO UPDATE SET views = topk.add_views(r.views, EXCLUDED.views, r.video_id)",
         table_name(counter, target.table));
-    return run_once(sql, {time_value(target.window), {TEXTARRAYOID, PointerGetDatum(id_array)}, {INT8ARRAYOID, PointerGetDatum(views_array)}},
+    return run_once(sql,
+                    {time_value(target.window), {TEXTARRAYOID, PointerGetDatum(id_array)}, {INT8ARRAYOID, PointerGetDatum(views_array)}},
                     Snapshot::kFresh);
 }
 
-/// Memory is of the current context, but for the last id, which is of `keep`.
+void store(const Counter& counter, const Target& target, const Slice& slice) {
+    if (upsert_rows(target.table, target.window, rows_of(slice))) return;
+    const std::uint64_t stored = store_by_statement(counter, target, slice);
+    if (stored != slice.size())
+        ereport(ERROR, (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+                        errmsg("only " UINT64_FORMAT " of " UINT64_FORMAT " rows were stored in a roll-up of counter \"%s\"", stored,
+                               slice.size(), counter.name),
+                        errhint("Look for a trigger on the counter's tables that drops rows.")));
+}
+
+/// Resets the current memory context; the last id is of `keep`.
 Batch add_rows(const Counter& counter, const Source& source, const Target& target, std::int32_t limit, MemoryContext keep) {
+    // The casts are for a table whose columns somebody has changed.
     const char* sql = psprintf(
-        "SELECT video_id, views FROM %s WHERE window_start = $1 AND video_id > $2 AND ($3 IS NULL OR video_id <= $3) ORDER BY video_id LIMIT %d",
+        "SELECT s.video_id::text, s.views::int8 FROM %s s"
+        " WHERE s.window_start = $1 AND s.video_id > $2 AND ($3 IS NULL OR s.video_id <= $3) ORDER BY s.video_id LIMIT %d",
         table_name(counter, source.table), limit);
     const std::uint64_t count =
         run_once(sql, {time_value(source.window), text_value(source.after), text_value(source.through)}, Snapshot::kFresh);
-    SPITupleTable* batch = SPI_tuptable;
-    if (count == 0) return {0, nullptr};
-    const char* last = MemoryContextStrdup(keep, text_cell(count - 1, 1));
-    const std::span<const VideoViews> rows = rows_to_upsert(count);
-    const bool is_native = !rows.empty() && upsert_rows(target.table, target.window, rows);
-    const std::uint64_t stored = is_native ? count : store_by_statement(counter, target, count);
-    if (stored != count)
-        ereport(ERROR, (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-                        errmsg("only " UINT64_FORMAT " of " UINT64_FORMAT " rows were stored in a roll-up of counter \"%s\"", stored, count,
-                               counter.name),
-                        errhint("Look for a trigger on the counter's tables that drops rows.")));
-    SPI_freetuptable(batch);
-    return {static_cast<std::int64_t>(count), last};
+    SPITupleTable* result = SPI_tuptable;
+    Batch batch = {static_cast<std::int64_t>(count), nullptr, 0};
+    if (count > 0) batch.last = MemoryContextStrdup(keep, text_cell(count - 1, 1));
+    for (std::uint64_t row = 0; row < count;) {
+        MemoryContextReset(CurrentMemoryContext);
+        SPI_tuptable = result;
+        const Slice slice = slice_from(row, count);
+        store(counter, target, slice);
+        batch.subtransactions += slice.size() > kFewRows ? 1 : 0;
+        row = slice.end;
+    }
+    SPI_freetuptable(result);
+    return batch;
 }
 
 }  // namespace

@@ -20,8 +20,6 @@ bool is_wanted() {
     return value == nullptr || strcmp(value, "on") == 0;
 }
 
-/// More subtransactions than a backend shows to others (64) would cost every snapshot of theirs a look into pg_subtrans.
-constexpr std::uint64_t kMaxChunks = 48;
 constexpr std::uint64_t kMinChunk = 4096;
 
 /// The partitions of a flush's hours.
@@ -152,13 +150,14 @@ const char* add_deltas(const Counter& counter, const FlushArguments& flush) {
     if (const char* obstacle = partitions.open(counter, flush.delta_hours)) return obstacle;
     tell_native(kFlush);
     UpsertChunks(FlushWalk(flush.delta_bytes, &partitions), partitions.tables())
-        .run(flush.delta_entries, std::max(kMinChunk, flush.delta_entries / kMaxChunks + 1));
+        .run(flush.delta_entries, std::max(kMinChunk, flush.delta_entries / kMaxSubtransactions + 1));
     partitions.close();
     return nullptr;
 }
 
-/// All in one chunk: a step of a roll-up adds many batches in its transaction.
 const char* add_rows(Oid rollup, TimestampTz window, std::span<const VideoViews> rows) {
+    // The source's constraints are not ours: the statement tells what is wrong.
+    if (!std::all_of(rows.begin(), rows.end(), [](const VideoViews& row) { return row.views > 0; })) return "views are not positive";
     UpsertTable table;
     if (const char* obstacle = open_table(rollup, true, &table)) return obstacle;
     tell_native(kRollUp);

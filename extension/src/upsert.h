@@ -7,6 +7,12 @@
 
 namespace topk {
 
+/// Rows are added in subtransactions. More of them in a transaction than a backend shows to others (64) would cost every snapshot of theirs
+/// a look into pg_subtrans.
+constexpr std::uint64_t kMaxSubtransactions = 48;
+/// So few rows are added without one.
+constexpr std::uint64_t kFewRows = 32;
+
 /// Makes topk.native_upsert known, which chooses between this and statements.
 void register_upsert_option();
 
@@ -16,10 +22,10 @@ bool upsert_deltas(const Counter& counter, const FlushArguments& flush);
 
 struct VideoViews {
     text* id;
-    std::int64_t views;  ///< positive
+    std::int64_t views;
 };
 
-/// Adds rows, by id, to those of a window in a roll-up. Requires: read committed.
+/// Adds rows, by id, to those of a window in a roll-up, in one subtransaction unless they are few. Requires: read committed.
 bool upsert_rows(Oid rollup, TimestampTz window, std::span<const VideoViews> rows);
 
 }  // namespace topk

@@ -4,6 +4,7 @@
 // that lost be taken back. That costs a lock and a WAL record a row more; it is also what few rows are worth.
 #pragma once
 
+#include "upsert.h"
 #include "upsert_table.h"
 
 namespace topk {
@@ -48,9 +49,6 @@ bool in_subtransaction(Body&& body) {
 template <typename Walk>
 class UpsertChunks {
   public:
-    /// Fewer deltas are not worth a subtransaction.
-    static constexpr std::uint64_t kFew = 32;
-
     /// `tables`: all that the walk tells, open. Memory is of the current context.
     UpsertChunks(const Walk& walk, std::span<UpsertTable> tables) : walk_(walk), tables_(tables) {}
 
@@ -149,10 +147,10 @@ void UpsertChunks<Walk>::run(std::uint64_t count, std::uint64_t chunk) {
         const std::uint64_t next = std::min(chunk, left);
         const Walk bookmark = walk_;
         PushActiveSnapshot(GetTransactionSnapshot());
-        if (next <= kFew) {
+        if (next <= kFewRows) {
             add_chunk_carefully(next);
         } else if (!in_subtransaction([&] { return add_chunk(next); })) {
-            ereport(DEBUG1, (errmsg_internal("somebody else inserts the same rows: the deltas are added one by one")));
+            ereport(DEBUG1, (errmsg_internal("somebody else inserts the same rows: they are added one by one")));
             walk_ = bookmark;
             add_chunk_carefully(next);
         }

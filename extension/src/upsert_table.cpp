@@ -65,7 +65,8 @@ const char* UpsertTable::open(Relation table) {
     if (is_ours) return nullptr;
     ExecCloseIndices(info_);
     FreeExecutorState(state_);
-    return key_number_ < 0 ? "a partition's or roll-up's primary key is not ours" : "a partition or roll-up has other unique indexes, or indexes on expressions";
+    return key_number_ < 0 ? "a partition's or roll-up's primary key is not ours"
+                           : "a partition or roll-up has other unique indexes, or indexes on expressions";
 }
 
 /// The primary key, and none but plain indexes beside it.

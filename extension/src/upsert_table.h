@@ -1,6 +1,7 @@
-// A partition of an hour table, or a roll-up, opened to add deltas to its rows by the interfaces of heap and indexes, as the executor would.
-// Locks: a row is locked by its update, or by the insertion of its key into the primary key. Whoever waits for a key holds no key that is
-// greater: add() takes keys in order, insert() never waits. So flushes never wait for each other in a circle, whatever keys they share.
+// A partition of an hour table, or a roll-up, opened to add deltas to its rows by the interfaces of heap and indexes, as the executor
+// would. Locks: a row is locked by its update, or by the insertion of its key into the primary key. Whoever waits for a key holds no key
+// that is greater: add() takes keys in order, insert() never waits. So flushes never wait for each other in a circle, whatever keys they
+// share.
 #pragma once
 
 #include "key_walk.h"

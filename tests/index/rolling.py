@@ -190,6 +190,7 @@ class Rolling:
         def roll(cursor, rng):
             cursor.execute("SELECT pg_backend_pid()")
             (pid,) = cursor.fetchone()
+            cursor.execute("SET client_min_messages = debug1")
             while not self.ended():
                 if self.done("kills") < kills and self.done("snapshots") >= (self.done("kills") + 1) * self.wanted // (kills + 1):
                     return self.killed(cursor, pid, rows)
@@ -198,9 +199,13 @@ class Rolling:
                     cursor.execute("BEGIN")
                 is_native = rng.random() < 0.7
                 cursor.execute(f"SET {'LOCAL ' * is_undone}topk.native_upsert = {'on' if is_native else 'off'}")
+                del cursor.connection.notices[:]
                 cursor.execute("SELECT topk.roll_up_step(%s, %s)", (NAME, rng.randint(1, rows * 2)))
                 (added,) = cursor.fetchone()
-                self.count("native steps" if is_native else "steps by SQL")
+                if added:
+                    notices = "".join(cursor.connection.notices)
+                    assert ("adds its rows natively" in notices) == is_native and ("adds its rows by SQL" in notices) != is_native, notices
+                    self.count("native steps" if is_native else "steps by SQL")
                 if is_undone:
                     cursor.execute("ROLLBACK")
                 elif added:
