@@ -5,8 +5,11 @@
 // seen later than kAgeTenths / 10 intervals after it was read: a second, with the default interval and some slack. A database that is
 // slower than that is kept busy without a pause: every batch is what came in while the one before was written, so that batches grow, and
 // with them what a row costs less. They stop growing, and reading stops, at the memory bound or at what the database takes in
-// kLongestFlush, so that a rebalance can wait for it. Memory: growing is one eighth of --memory, the batch in flight with its encoded forms
-// (sorted cells, message, libpq's copy) three eighths, librdkafka's queues two fifths, the rest is slack.
+// kLongestFlush, so that a rebalance can wait for it.
+//
+// With a backlog, which is a million records and kBacklog's reading at least, what is read is not seen in time whatever is done: batches
+// go at kBacklogInterval then, with fewer rows for the same events. Memory: growing is one eighth of --memory, the batch in flight with its
+// encoded forms (sorted cells, message, libpq's copy) three eighths, librdkafka's queues two fifths, the rest is slack.
 #pragma once
 
 #include <algorithm>
@@ -35,6 +38,9 @@ constexpr std::uint64_t queue_share(std::uint64_t memory) {
 class FlushPolicy {
   public:
     static constexpr std::chrono::seconds kLongestFlush{3};
+    static constexpr std::chrono::seconds kBacklog{5};
+    static constexpr std::uint64_t kBacklogRecords = 1'000'000;  ///< fewer are read in a second or two, whatever the pace was before them
+    static constexpr std::chrono::seconds kBacklogInterval{3};
     static constexpr int kAgeTenths = 18;
     /// Smaller flushes say more about round trips than about rows: they only tell when the database is quicker than was known.
     static constexpr std::size_t kRowsThatTell = 1000;
@@ -45,7 +51,7 @@ class FlushPolicy {
     /// Whether the batch should go to the database now, given that the database is idle.
     bool due(const Batch& batch, Instant now) const {
         return !batch.empty() &&
-               (now >= last_flush_ + interval_ || now + expected(batch) >= last_flush_ + interval_ * kAgeTenths / 10 || full(batch));
+               (now >= next_flush() || full(batch) || (!behind_ && now + expected(batch) >= last_flush_ + interval_ * kAgeTenths / 10));
     }
 
     /// Whether no further record may be added before a flush.
@@ -62,9 +68,15 @@ class FlushPolicy {
         return static_cast<std::size_t>(*record_limit_ - std::min(*record_limit_ - 1, batch.records()));
     }
 
-    void flush_started(Instant now) { last_flush_ = now; }
+    /// A batch goes; so many records are known to be in the log behind it.
+    void flush_started(const Batch& batch, std::uint64_t left, Instant now) {
+        behind_ = left >= kBacklogRecords && batch.records() > 0 && time_to_read(left, batch.records(), now - last_flush_) > kBacklog;
+        last_flush_ = now;
+    }
 
-    Instant next_flush() const { return last_flush_ + interval_; }
+    Instant next_flush() const {
+        return last_flush_ + (behind_ ? std::max<std::chrono::milliseconds>(interval_, kBacklogInterval) : interval_);
+    }
 
     /// The batch of so many records met an error of data: halve. At one record there is nothing left to halve.
     void cut_down(std::uint64_t records) { record_limit_ = std::max<std::uint64_t>(1, records / 2); }
@@ -97,6 +109,11 @@ class FlushPolicy {
     static constexpr std::uint64_t kUnlimited = 1'000'000;
     static constexpr double kNewShare = 0.3;  // of the last flush in what is known of the speed
 
+    /// At the pace of the records read last.
+    static std::chrono::duration<double> time_to_read(std::uint64_t left, std::uint64_t read, std::chrono::duration<double> took) {
+        return took * (static_cast<double>(left) / static_cast<double>(read));
+    }
+
     std::chrono::nanoseconds expected(const Batch& batch) const {
         return std::chrono::nanoseconds(static_cast<std::int64_t>(row_nanoseconds_ * static_cast<double>(batch.rows())));
     }
@@ -104,6 +121,7 @@ class FlushPolicy {
     std::chrono::milliseconds interval_;
     std::size_t growing_bytes_;
     Instant last_flush_{};
+    bool behind_ = false;  // a backlog was left by the last flush
     std::optional<std::uint64_t> record_limit_;
     double row_nanoseconds_ = 0;  // 0: not known yet
 };

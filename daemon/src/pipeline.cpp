@@ -185,7 +185,7 @@ bool Pipeline::hours_ready() const {
 }
 
 void Pipeline::submit_flush() {
-    policy_.flush_started(now_);
+    policy_.flush_started(batch_, static_cast<std::uint64_t>(lag()), now_);
     flush_in_flight_ = true;
     flush_cancelled_ = false;
     adopt_idle_advances(batch_);

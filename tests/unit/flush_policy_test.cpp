@@ -18,7 +18,7 @@ constexpr Instant kStart{std::chrono::hours(1)};
 
 class FlushPolicyTest : public testing::Test {
   protected:
-    FlushPolicyTest() { policy.flush_started(kStart); }
+    FlushPolicyTest() { policy.flush_started(batch, 0, kStart); }
 
     /// Until the batch has so many rows.
     void fill(std::size_t rows) {
@@ -93,6 +93,46 @@ TEST_F(FlushPolicyTest, UnderOverloadBatchesGrowToTheLimitOfTheLongestFlush) {
     ASSERT_TRUE(full);
     const auto limit = static_cast<std::size_t>(kRowsPerSecond) * FlushPolicy::kLongestFlush.count();
     EXPECT_NEAR(static_cast<double>(before), static_cast<double>(limit), 200);
+}
+
+TEST_F(FlushPolicyTest, WithABacklogBatchesGoRarely) {
+    fill(1000);
+    policy.flush_started(batch, 0, kStart - seconds(3600));  // a pause tells no pace, but so many are a backlog
+    policy.flush_started(batch, 1'000'000, kStart);
+    show_speed(100'000);
+    EXPECT_EQ(goes_after(), FlushPolicy::kBacklogInterval);
+    EXPECT_EQ(policy.next_flush(), kStart + FlushPolicy::kBacklogInterval);
+    fill(100'000);  // also if it is seen later than ever
+    EXPECT_EQ(goes_after(), FlushPolicy::kBacklogInterval);
+    while (!policy.full(batch)) fill(batch.rows() + 1000);
+    EXPECT_EQ(goes_after(), milliseconds(0));
+}
+
+TEST_F(FlushPolicyTest, ABacklogIsFiveSecondsOfReadingAndAMillionRecords) {
+    fill(100'000);
+    for (int again = 0; again < 100'000; ++again) batch.record_consumed();
+    const auto goes_after_flush = [&](std::uint64_t left, milliseconds took) {
+        policy.flush_started(batch, 0, kStart - took);
+        policy.flush_started(batch, left, kStart);
+        return goes_after();
+    };
+    EXPECT_EQ(goes_after_flush(1'000'000, milliseconds(1000)), kInterval);  // exactly five seconds at 200,000 a second
+    EXPECT_EQ(goes_after_flush(1'000'001, milliseconds(1000)), FlushPolicy::kBacklogInterval);
+    EXPECT_EQ(goes_after_flush(2'000'000, milliseconds(500)), kInterval);
+    EXPECT_EQ(goes_after_flush(999'999, milliseconds(5000)), kInterval);
+    EXPECT_EQ(goes_after_flush(1'000'000, milliseconds(5000)), FlushPolicy::kBacklogInterval);
+    EXPECT_EQ(goes_after_flush(0, milliseconds(5000)), kInterval);  // and it is over
+    batch.clear();
+    policy.flush_started(batch, 5'000'000, kStart);  // nothing but a watermark: it tells no pace
+    EXPECT_EQ(policy.next_flush(), kStart + kInterval);
+}
+
+TEST_F(FlushPolicyTest, ALongerIntervalStaysWithABacklog) {
+    FlushPolicy slow{seconds(20), kGrowingBytes};
+    fill(10);
+    slow.flush_started(batch, 0, kStart - seconds(20));
+    slow.flush_started(batch, 5'000'000, kStart);
+    EXPECT_EQ(slow.next_flush(), kStart + seconds(20));
 }
 
 TEST_F(FlushPolicyTest, TheMemoryBoundIsTheLimitBeforeTheDatabaseHasShownItsSpeed) {
