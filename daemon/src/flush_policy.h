@@ -8,8 +8,9 @@
 // kLongestFlush, so that a rebalance can wait for it.
 //
 // With a backlog, which is a million records and kBacklog's reading at least, what is read is not seen in time whatever is done: batches
-// go at kBacklogInterval then, with fewer rows for the same events. Memory: growing is one eighth of --memory, the batch in flight with its
-// encoded forms (sorted cells, message, libpq's copy) three eighths, librdkafka's queues two fifths, the rest is slack.
+// go at kBacklogInterval then, with fewer rows for the same events; not before the database has shown its speed, which bounds them. Memory:
+// growing is one eighth of --memory, the batch in flight with its encoded forms (sorted cells, message, libpq's copy) three eighths,
+// librdkafka's queues two fifths, the rest is slack.
 #pragma once
 
 #include <algorithm>
@@ -68,11 +69,17 @@ class FlushPolicy {
         return static_cast<std::size_t>(*record_limit_ - std::min(*record_limit_ - 1, batch.records()));
     }
 
-    /// A batch goes; so many records are known to be in the log behind it.
+    /// A batch goes; so many records are known to be left where it was read.
     void flush_started(const Batch& batch, std::uint64_t left, Instant now) {
-        behind_ = left >= kBacklogRecords && batch.records() > 0 && time_to_read(left, batch.records(), now - last_flush_) > kBacklog;
+        behind_ = row_nanoseconds_ > 0 && left >= kBacklogRecords && batch.records() > 0 &&
+                  time_to_read(left, batch.records(), now - last_flush_) > kBacklog;
         last_flush_ = now;
     }
+
+    /// Whether a batch waits longer than the interval, for a backlog that may have been read since it was seen.
+    bool waits_for_backlog(Instant now) const { return behind_ && now >= last_flush_ + interval_; }
+
+    void backlog_is_read() { behind_ = false; }
 
     Instant next_flush() const {
         return last_flush_ + (behind_ ? std::max<std::chrono::milliseconds>(interval_, kBacklogInterval) : interval_);

@@ -88,6 +88,7 @@ class PartitionState {
     // Idleness.
     void heard(Instant now);                ///< a record was delivered
     void reached_end() { at_end_ = true; }  ///< the source said that nothing is left below the position
+    bool at_end() const { return at_end_; }
     /// Whether it is read, at its end, and was silent for so long. The end may have moved since it was told.
     bool silent(Instant now, std::chrono::milliseconds duration) const { return reading() && at_end_ && now - quiet_since_ >= duration; }
 

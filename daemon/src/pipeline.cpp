@@ -72,6 +72,9 @@ void Pipeline::submit_next() {
         }
         return;
     }
+    if (policy_.waits_for_backlog(now_) && left_to_read() < FlushPolicy::kBacklogRecords) {
+        policy_.backlog_is_read();
+    }
     if (!connected_) {
         worker_.submit(ConnectJob{});
     } else if (must_resume_) {
@@ -184,8 +187,24 @@ bool Pipeline::hours_ready() const {
     return limits_ && !hours_.empty() && hours_.covers_until() > plus(wall_, limits_->max_clock_skew + kDay / 2);
 }
 
+// Of the partitions that the batch has records of: what a dead broker has is not read, whatever there is. Nor is what lies behind a
+// transaction that is open, where the source tells the end of the partition before the log's.
+std::uint64_t Pipeline::left_to_read() const {
+    std::uint64_t sum = 0;
+    for (const auto& [partition, progress] : batch_.partitions()) {
+        const auto found = partitions_.find(partition);
+        const std::optional<Offset> known = source_.known_end(partition);
+        if (progress.idle() || found == partitions_.end() || !found->second.reading() || found->second.at_end() || !known) {
+            continue;
+        }
+        const std::int64_t left = raw(std::min(*known, end_of(partition).value_or(*known))) - raw(found->second.position());
+        sum += static_cast<std::uint64_t>(std::max<std::int64_t>(left, 0));
+    }
+    return sum;
+}
+
 void Pipeline::submit_flush() {
-    policy_.flush_started(batch_, static_cast<std::uint64_t>(lag()), now_);
+    policy_.flush_started(batch_, left_to_read(), now_);
     flush_in_flight_ = true;
     flush_cancelled_ = false;
     adopt_idle_advances(batch_);

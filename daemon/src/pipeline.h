@@ -122,6 +122,7 @@ class Pipeline {
     void finish(HoursDone& done);
     void flush_succeeded(const FlushDone& done);
     void adopt(const ClaimRequest& request, const ClaimResult& result);
+    std::uint64_t left_to_read() const;
     bool hours_ready() const;
     void tell_call_failed(const JobDone& done);
 

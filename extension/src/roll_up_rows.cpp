@@ -70,14 +70,16 @@ std::uint64_t store_by_statement(const Counter& counter, const Target& target, c
                     Snapshot::kFresh);
 }
 
-void store(const Counter& counter, const Target& target, const Slice& slice) {
-    if (upsert_rows(target.table, target.window, rows_of(slice))) return;
+/// True if that took a subtransaction.
+bool store(const Counter& counter, const Target& target, const Slice& slice) {
+    if (upsert_rows(target.table, target.window, rows_of(slice))) return slice.size() > kFewRows;
     const std::uint64_t stored = store_by_statement(counter, target, slice);
     if (stored != slice.size())
         ereport(ERROR, (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
                         errmsg("only " UINT64_FORMAT " of " UINT64_FORMAT " rows were stored in a roll-up of counter \"%s\"", stored,
                                slice.size(), counter.name),
                         errhint("Look for a trigger on the counter's tables that drops rows.")));
+    return false;
 }
 
 /// Resets the current memory context; the last id is of `keep`.
@@ -96,8 +98,7 @@ Batch add_rows(const Counter& counter, const Source& source, const Target& targe
         MemoryContextReset(CurrentMemoryContext);
         SPI_tuptable = result;
         const Slice slice = slice_from(row, count);
-        store(counter, target, slice);
-        batch.subtransactions += slice.size() > kFewRows ? 1 : 0;
+        if (store(counter, target, slice)) ++batch.subtransactions;
         row = slice.end;
     }
     SPI_freetuptable(result);

@@ -14,7 +14,7 @@ MIB = 1 << 20
 MEMORY = 64 * MIB
 BESIDE = 32 * MIB  # code, libraries, threads' stacks, what malloc keeps
 CHUNK = 200_000
-AHEAD = 4 * CHUNK
+AHEAD = 8 * CHUNK  # more than a million, so that batches wait for three seconds (daemon/src/flush_policy.h), if nothing else is their limit
 WARM_AFTER_SECONDS = 120  # in a shorter run batches and queues still find their size
 GROWTH_MIB = 8
 

@@ -96,10 +96,10 @@ TEST_F(FlushPolicyTest, UnderOverloadBatchesGrowToTheLimitOfTheLongestFlush) {
 }
 
 TEST_F(FlushPolicyTest, WithABacklogBatchesGoRarely) {
+    show_speed(100'000);
     fill(1000);
     policy.flush_started(batch, 0, kStart - seconds(3600));  // a pause tells no pace, but so many are a backlog
     policy.flush_started(batch, 1'000'000, kStart);
-    show_speed(100'000);
     EXPECT_EQ(goes_after(), FlushPolicy::kBacklogInterval);
     EXPECT_EQ(policy.next_flush(), kStart + FlushPolicy::kBacklogInterval);
     fill(100'000);  // also if it is seen later than ever
@@ -111,6 +111,7 @@ TEST_F(FlushPolicyTest, WithABacklogBatchesGoRarely) {
 TEST_F(FlushPolicyTest, ABacklogIsFiveSecondsOfReadingAndAMillionRecords) {
     fill(100'000);
     for (int again = 0; again < 100'000; ++again) batch.record_consumed();
+    show_speed(1'000'000);
     const auto goes_after_flush = [&](std::uint64_t left, milliseconds took) {
         policy.flush_started(batch, 0, kStart - took);
         policy.flush_started(batch, left, kStart);
@@ -127,8 +128,28 @@ TEST_F(FlushPolicyTest, ABacklogIsFiveSecondsOfReadingAndAMillionRecords) {
     EXPECT_EQ(policy.next_flush(), kStart + kInterval);
 }
 
+TEST_F(FlushPolicyTest, ABacklogThatWasReadBeforeTheBatchWentIsNone) {
+    show_speed(100'000);
+    fill(1000);
+    EXPECT_FALSE(policy.waits_for_backlog(kStart + kInterval));
+    policy.flush_started(batch, 0, kStart - seconds(3600));
+    policy.flush_started(batch, 1'000'000, kStart);
+    EXPECT_FALSE(policy.waits_for_backlog(kStart + kInterval - milliseconds(1)));
+    EXPECT_TRUE(policy.waits_for_backlog(kStart + kInterval));
+    policy.backlog_is_read();
+    EXPECT_EQ(goes_after(), kInterval);
+}
+
+TEST_F(FlushPolicyTest, BatchesDoNotWaitBeforeTheDatabaseHasShownItsSpeed) {
+    fill(1000);
+    policy.flush_started(batch, 0, kStart - seconds(3600));
+    policy.flush_started(batch, 5'000'000, kStart);
+    EXPECT_EQ(goes_after(), kInterval);
+}
+
 TEST_F(FlushPolicyTest, ALongerIntervalStaysWithABacklog) {
     FlushPolicy slow{seconds(20), kGrowingBytes};
+    slow.flush_succeeded(FlushPolicy::kRowsThatTell, milliseconds(10));
     fill(10);
     slow.flush_started(batch, 0, kStart - seconds(20));
     slow.flush_started(batch, 5'000'000, kStart);

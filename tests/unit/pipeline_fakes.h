@@ -80,6 +80,7 @@ struct FakeLog {
     std::string cluster = "cluster-a";
     bool answers = true;                     // off: no broker proves an end any more
     std::optional<std::int64_t> open_since;  // a transaction is open from this offset of partition 0 on
+    std::int64_t withheld = 0;               // so many records more of partition 0 are known, and do not come
 
     explicit FakeLog(std::size_t count) : partitions(count), starts(count, 0) {}
     std::int64_t end(Partition p) const { return static_cast<std::int64_t>(at(p).size()); }
@@ -155,7 +156,7 @@ class FakeSource final : public Source {
         return topic;
     }
     void commit_hint(const std::vector<StartAt>&) override {}
-    std::optional<Offset> known_end(Partition p) const override { return Offset{log_.end(p)}; }
+    std::optional<Offset> known_end(Partition p) const override { return Offset{log_.end(p) + withheld(p)}; }
     std::optional<ConfirmedEnd> confirmed_end(Partition p) const override {
         if (log_.answers && readable_end(p) == log_.end(p)) confirmed_[p] = {Offset{log_.end(p)}, clock_.monotonic()};
         const auto found = confirmed_.find(p);
@@ -198,10 +199,12 @@ class FakeSource final : public Source {
                 return Nothing{};
             }
         }
-        if (cursor.end_told) return Nothing{};
+        if (cursor.end_told || (withheld(p) > 0 && readable_end(p) == log_.end(p))) return Nothing{};
         cursor.end_told = true;
         return EndOfPartition{p, cursor.next};
     }
+
+    std::int64_t withheld(Partition p) const { return p == Partition{0} ? log_.withheld : 0; }
 
     std::int64_t readable_end(Partition p) const {
         return p == Partition{0} ? std::min(log_.open_since.value_or(log_.end(p)), log_.end(p)) : log_.end(p);

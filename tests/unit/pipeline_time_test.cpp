@@ -20,13 +20,14 @@ class PipelineTimeTest : public testing::Test {
         make();
     }
 
-    void make(std::map<Partition, Offset> ends = {}, std::chrono::milliseconds flush_interval = std::chrono::milliseconds(500)) {
+    void make(std::map<Partition, Offset> ends = {}, std::chrono::milliseconds flush_interval = std::chrono::milliseconds(500),
+              std::size_t growing_bytes = 1 << 16) {
         pipeline.reset();
         worker = std::make_unique<SinkWorker>(sink, SinkWorker::Mode::kManual);
         pipeline = std::make_unique<Pipeline>(
             source, *worker, clock,
             PipelineConfig{
-                .counter = "c", .topic = "t", .flush_interval = flush_interval, .growing_bytes = 1 << 16, .ends = std::move(ends)});
+                .counter = "c", .topic = "t", .flush_interval = flush_interval, .growing_bytes = growing_bytes, .ends = std::move(ends)});
     }
 
     void rounds(int count) {
@@ -172,6 +173,54 @@ TEST_F(PipelineTimeTest, AnOpenTransactionIsNotTheEnd) {
     EXPECT_EQ(row(kZero).counted, 2);
     pass(seconds(15));
     EXPECT_TRUE(row(kZero).clock_advanced);
+}
+
+/// With a stream of distinct videos, large enough for the database to show its speed.
+class PipelineBacklogTest : public PipelineTimeTest {
+  protected:
+    static constexpr std::int64_t kBacklog = 5'000'000;
+
+    PipelineBacklogTest() { make({}, seconds(2), 16 << 20); }
+
+    void stream(int partition) {
+        for (int video = 0; video < 200'000; ++video) log.event(partition, std::to_string(video), kNoon);
+    }
+
+    std::uint64_t flushes_in(seconds duration) {
+        const std::uint64_t before = pipeline->stats().flushes;
+        pass(duration);
+        return pipeline->stats().flushes - before;
+    }
+};
+
+TEST_F(PipelineBacklogTest, FlushesRarelyUntilItIsRead) {
+    stream(0);
+    log.withheld = kBacklog;
+    assign({kZero});
+    pass(seconds(5));
+    EXPECT_NEAR(static_cast<double>(flushes_in(seconds(30))), 10, 1);
+    log.withheld = 0;  // while a batch waits for three seconds
+    EXPECT_GE(flushes_in(seconds(30)), 14u);
+}
+
+TEST_F(PipelineBacklogTest, WhatATransactionHoldsBackIsNone) {
+    log.event(0, "a", kNoon);
+    log.event(0, "not committed yet", kNoon);
+    log.open_since = 1;
+    log.withheld = kBacklog;
+    stream(1);
+    assign({kZero, kOne});
+    pass(seconds(5));
+    EXPECT_GE(flushes_in(seconds(30)), 14u);
+}
+
+TEST_F(PipelineBacklogTest, WhatDoesNotComeIsNone) {
+    log.event(0, "a", kNoon);
+    log.withheld = kBacklog;
+    stream(1);
+    assign({kZero, kOne});
+    pass(seconds(5));
+    EXPECT_GE(flushes_in(seconds(30)), 14u);
 }
 
 TEST_F(PipelineTimeTest, NothingIsIdleWithExitAtEnd) {
