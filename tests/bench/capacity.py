@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """How many distinct videos a number of events has: what a flush costs PostgreSQL, and the capacity formula of README.md.
 
-    capacity.py --rate 200k --videos 10M --zipf 1.0 --flush-interval 0.5 --row-us 5 --roll-up-us 12
+    capacity.py --rate 200k --videos 10M --zipf 1.0 --flush-interval 0.5 --row-us 5 --roll-up-us 6
 """
 
 import argparse
@@ -45,7 +45,7 @@ def main():
     made.add_argument("--zipf", type=float, default=1.0)
     made.add_argument("--flush-interval", type=float, default=0.5, help="seconds; what a flush takes if that is longer")
     made.add_argument("--row-us", type=float, default=5.0, help="CPU microseconds of PostgreSQL a row of a flush, WAL and checkpoints included")
-    made.add_argument("--roll-up-us", type=float, default=12.0, help="and of a row that is rolled up")
+    made.add_argument("--roll-up-us", type=float, default=6.0, help="and of a row that is rolled up")
     args = made.parse_args()
     live, rolled, rows = cpu_seconds_a_million(args.rate, args.videos, args.zipf, args.flush_interval, args.row_us, args.roll_up_us)
     print(f"{rows:,.0f} rows a flush, {rows / args.flush_interval:,.0f} a second; PostgreSQL {live:.2f} + {rolled:.2f} CPU s a million events, "
