@@ -60,7 +60,8 @@ void Batch::bury(const Record& record, DeadReason reason) {
                       .payload = std::nullopt};
     const std::size_t key_bytes = std::min(record.key.value_or("").size(), kPayloadBytes);
     const std::size_t value_bytes = std::min(record.value.value_or("").size(), kPayloadBytes);
-    if (payload_bytes_ + key_bytes + value_bytes <= kPayloadBytesPerBatch) {
+    const std::size_t room = std::max<std::size_t>(kPayloadBytesPerBatch, records_ * kPayloadBytesPerRecord);
+    if (payload_bytes_ + key_bytes + value_bytes <= room) {
         payload_bytes_ += key_bytes + value_bytes;
         if (record.key) {
             letter.key.emplace(record.key->substr(0, key_bytes));

@@ -56,8 +56,10 @@ struct DeadLetter {
 
 class Batch {
   public:
-    static constexpr std::size_t kPayloadBytes = 4096;             ///< stored of one key or payload at most
-    static constexpr std::size_t kPayloadBytesPerBatch = 1 << 20;  ///< beyond it, in a flood: offsets and reasons only
+    static constexpr std::size_t kPayloadBytes = 4096;  ///< stored of one key or payload at most
+    /// Beyond it, in a flood, offsets and reasons only: of a batch, and of each record of one that is larger.
+    static constexpr std::size_t kPayloadBytesPerBatch = 1 << 20;
+    static constexpr std::size_t kPayloadBytesPerRecord = 4;
 
     /// The partition's progress, to be moved on; opened at `from` with this epoch if the batch has none yet. An idle advance
     /// that it held is dropped: what comes now shows that the partition was not silent, and must not be judged by it.
