@@ -20,4 +20,12 @@ EXCEPTION WHEN OTHERS THEN
     GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
     RETURN regexp_replace(concat_ws(E'\n', state || ' ' || message, 'DETAIL ' || nullif(detail, ''), 'HINT ' || nullif(hint, '')), 'process \d+', 'process N', 'g');
 END $$;
+-- The caches of catalogs grow here, and not later, where DEBUG would tell of it.
+CREATE PROCEDURE t.fill_caches() LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM has_column_privilege(attrelid, attnum, 'SELECT'), has_column_privilege(attrelid, attname::text, 'SELECT') FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped;
+    PERFORM has_table_privilege(oid, 'SELECT'), relname::regclass FROM pg_class WHERE relnamespace = 'pg_catalog'::regnamespace;
+    PERFORM has_function_privilege(oid, 'EXECUTE') FROM pg_proc;
+    PERFORM has_type_privilege(oid, 'USAGE'), format_type(oid, NULL) FROM pg_type;
+    PERFORM oid::regoperator::text FROM pg_operator;
+END $$;
 GRANT USAGE ON SCHEMA t TO PUBLIC;

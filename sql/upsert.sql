@@ -1,13 +1,6 @@
 -- topk.flush adds natively what it adds by SQL, and leaves to SQL what only SQL does exactly. DEBUG1 tells which it was, and why.
 SET timezone = 'UTC'; SET datestyle = 'ISO'; SET client_min_messages = warning;
--- The caches of catalogs grow here, and not below, where DEBUG would tell of it.
-DO $$ BEGIN
-    PERFORM has_column_privilege(attrelid, attnum, 'SELECT'), has_column_privilege(attrelid, attname::text, 'SELECT') FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped;
-    PERFORM has_table_privilege(oid, 'SELECT'), relname::regclass FROM pg_class WHERE relnamespace = 'pg_catalog'::regnamespace;
-    PERFORM has_function_privilege(oid, 'EXECUTE') FROM pg_proc;
-    PERFORM has_type_privilege(oid, 'USAGE'), format_type(oid, NULL) FROM pg_type;
-    PERFORM oid::regoperator::text FROM pg_operator;
-END $$;
+CALL t.fill_caches();
 CREATE ROLE upsert_owner;
 CREATE SCHEMA counters AUTHORIZATION upsert_owner;
 GRANT CREATE ON SCHEMA public TO upsert_owner;
