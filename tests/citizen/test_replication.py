@@ -68,23 +68,31 @@ def compare(pair, source):
     assert source.moved_to(pair.subscriber).lists() == source.lists()
 
 
-@pytest.mark.parametrize("identity", ["default", "full"])
-def test_counter(pair, identity):
-    """The recipe of extension/README.md: the tables are a dump of the publisher's, without rows, made a counter by register_counter."""
-    source = Counter(pair.publisher, "v", "app", "postgres", "UTC")
-    source.make()
-    source.first_hours(5)
-    if identity == "full":
-        tables = pair.publisher.query("SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'app'::regnamespace AND relkind IN ('r', 'p')")
-        assert len(tables) >= 7
-        for table, in tables:
-            pair.publisher.execute(f"ALTER TABLE {table} REPLICA IDENTITY FULL")
+@pytest.fixture
+def source(pair):
+    made = Counter(pair.publisher, "v", "app", "postgres", "UTC")
+    made.make()
+    made.first_hours(5)
+    return made
 
+
+def subscribe_to_counter(pair):
+    """The recipe of extension/README.md: the tables are a dump of the publisher's, without rows, made a counter by register_counter."""
     client(pair.publisher, "pg_dump", "--schema-only", "-n", "app", "-f", "tables.sql")
     psql(pair.subscriber, "-f", "tables.sql")
     pair.subscriber.execute("SELECT topk.register_counter('v', 'app.v_hour', 'UTC', '60 s', '5 min', '400 days', '60 s')")
     pair.subscriber.execute("DELETE FROM topk.roll_up_marker WHERE counter = 'v'")
     pair.subscribe(", ".join(f"app.v_{suffix}" for suffix in TABLES) + ", topk.roll_up_marker WHERE (counter = 'v')")
+
+
+@pytest.mark.parametrize("identity", ["default", "full"])
+def test_counter(pair, source, identity):
+    if identity == "full":
+        tables = pair.publisher.query("SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'app'::regnamespace AND relkind IN ('r', 'p')")
+        assert len(tables) >= 7
+        for table, in tables:
+            pair.publisher.execute(f"ALTER TABLE {table} REPLICA IDENTITY FULL")
+    subscribe_to_counter(pair)
     compare(pair, source)
 
     # Updates, a deleted row, late views, all of the maintenance; then a day that the subscriber has no partition for yet
@@ -102,6 +110,41 @@ def test_counter(pair, identity):
     source.feed.flush({(source.hour_of(END + 13 * HOUR), video): 7 for video in ("vid_000", "vid_001", "new")})
     source.maintain()
     compare(pair, source)
+
+
+def test_days_that_expire(pair, source):
+    """The subscriber learns of it before the rows are deleted: it refuses a day that it would add up of what is left, or of nothing. Its hours stay."""
+    subscribe_to_counter(pair)
+    pair.publisher.execute("CREATE PUBLICATION counter_v_expiry FOR TABLE topk.counter_data (name, days_expired_through) WHERE (name = 'v') WITH (publish = 'update')")
+    pair.subscriber.execute("ALTER SUBSCRIPTION counter_v ADD PUBLICATION counter_v_expiry WITH (copy_data = false)")
+    pair.subscriber.execute("UPDATE topk.counter_data SET days_expired_through = greatest(days_expired_through, %s) WHERE name = 'v'",
+                            pair.publisher.value("SELECT days_expired_through::text FROM topk.counter WHERE name = 'v'"))
+    pair.subscriber.execute("SELECT topk.make_partitions('v', %s, %s)", END, END + 24 * HOUR)
+    source.more_hours(5)  # retention counts from how far event time has come: beyond the second day
+    pair.wait()
+    first_day = START + 24 * HOUR
+    day, hours = "SELECT * FROM topk.top('day', 1000, %s, 'v')", "SELECT * FROM topk.between(%s, %s, 1000, 'v')"
+    final = pair.publisher.query(day, START)
+    assert pair.subscriber.query(day, START) == final != []
+    by_hours = pair.subscriber.query(hours, START, first_day)
+    assert by_hours
+
+    pair.publisher.execute("SELECT topk.set_retention('v', hours => '1 day', days => '1 day')")
+    pair.publisher.execute("CALL topk.expire('v')")
+    frontiers = "SELECT days_expired_through FROM topk.counter WHERE name = 'v'"
+    assert pair.publisher.value(frontiers) == first_day
+    pair.wait()
+    assert pair.subscriber.value(frontiers) == first_day
+    for suffix in ("day_rollup", "day"):
+        query = sql.SQL("SELECT t::text FROM {} t ORDER BY 1").format(source.table(suffix))
+        assert pair.subscriber.query(query) == pair.publisher.query(query)
+        assert not pair.subscriber.query(sql.SQL("SELECT FROM {} WHERE window_start < %s").format(source.table(suffix)), first_day)
+    assert pair.publisher.query(day, START) == final
+    for database, query, *times in ((pair.publisher, hours, START, first_day), (pair.subscriber, day, START)):
+        with pytest.raises(psycopg2.errors.ObjectNotInPrerequisiteState, match="has expired"):
+            database.query(query, *times)
+    assert pair.subscriber.query(hours, START, first_day) == by_hours
+    assert pair.subscriber.query(day, first_day) == pair.publisher.query(day, first_day)
 
 
 def test_table_without_a_key(pair):
