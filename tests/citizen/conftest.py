@@ -16,7 +16,7 @@ import servers  # noqa: E402
 from database import Database  # noqa: E402
 
 NEWEST = max(servers.CHROOTED)
-MAJORS = [int(major) for major in os.environ.get("TOPK_MAJORS", f"{servers.native_major()},{NEWEST}").split(",")]
+MAJORS = [int(major) for major in os.environ.get("TOPK_MAJORS", f"{servers.native_major()} {NEWEST}").split()]
 KEEP = os.environ.get("CITIZEN_KEEP")
 SETTINGS = {"wal_level": "logical", "max_worker_processes": "20", "max_logical_replication_workers": "12", "max_replication_slots": "20"}
 

@@ -61,7 +61,12 @@ class Rolling:
         self.videos = max(200, rows // len(self.hours) * 3 // 2)
 
     def video(self, rng):
+        """Some are popular; all come."""
         return f"v{int(self.videos ** rng.random())}" if rng.random() < 0.4 else f"v{rng.randrange(self.videos)}"
+
+    def popularity(self, video):
+        """From 1: the views of the first twentieth fall off as their numbers grow, so that merges come to their end; those of the rest are flat."""
+        return 1 + self.videos // (20 * (1 + int(video[1:])))
 
     # --- Progress ---
 
@@ -129,8 +134,11 @@ class Rolling:
         with contextlib.closing(self.database.connect()) as connection, connection.cursor() as cursor:
             at, batch, size = self.claim(cursor, 0), {}, 0
             for hour in self.hours:
-                batch[hour.start] = {self.video(rng): rng.choice((1, 1, 2, 3, 50)) for _ in range(max(1, self.rows // len(self.hours)))}
-                size += len(batch[hour.start])
+                videos = set()
+                while len(videos) < max(1, self.rows // len(self.hours)):
+                    videos.add(self.video(rng))
+                batch[hour.start] = {video: rng.choice((1, 1, 2, 3, 50)) * self.popularity(video) for video in sorted(videos)}
+                size += len(videos)
                 if size >= BATCH or hour is self.hours[-1]:
                     _, at = self.flush(cursor, 0, at, batch)
                     batch, size = {}, 0

@@ -5,21 +5,15 @@ version only. On the primary no snapshot that sees the old one outlives the buil
 """
 import contextlib
 import threading
-import time
 
 import pytest
 import settings
 from database import Database, assert_no_crash
+from harness.wait import wait_until
 
 pytestmark = pytest.mark.skipif(settings.METHOD != "topk", reason="about what topk promises beyond other methods")
 TOP = "SET enable_seqscan = off; SET enable_sort = off; SELECT id FROM t WHERE g = 1 ORDER BY score DESC, id LIMIT 3"
-
-
-def wait_until(holds, what, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.01)
+SECONDS = 30
 
 
 class Session:
@@ -40,7 +34,7 @@ def test_version_between_build_and_validation(start, major, run_directory, test_
     with primary.standby(run_directory / test_name / "standby", patient) as standby, contextlib.ExitStack() as stack:
         start.started.append(standby)
         database, there = Database(primary), Database(standby, create=False)
-        wait_until(lambda: database.value("SELECT count(backend_xmin) FROM pg_stat_replication"), "the standby's feedback")
+        wait_until(lambda: database.value("SELECT count(backend_xmin) FROM pg_stat_replication"), SECONDS, "the standby's feedback")
         database.execute("CREATE TABLE t (g int, score int, id int) WITH (fillfactor = 50);"
                          "INSERT INTO t SELECT 1, n % 5, n FROM generate_series(1, 2000) n")
         earlier, inserter, updater, gate, builder = sessions = [Session(database) for _ in range(5)]
@@ -53,14 +47,14 @@ def test_version_between_build_and_validation(start, major, run_directory, test_
         earlier.run("BEGIN; LOCK t IN ROW EXCLUSIVE MODE")
         gate.run("SELECT pg_advisory_lock(1)")
         build = in_background(stack, builder, "CREATE INDEX CONCURRENTLY t_top ON t USING topk (g, score DESC, id) WITH (k = 2)")
-        wait_until(waits_for(builder), "the build waits for earlier transactions")
+        wait_until(waits_for(builder), SECONDS, "the build waits for earlier transactions")
         insert = in_background(stack, inserter, "INSERT INTO t SELECT 1, score, id FROM (VALUES (0, -1), (32, -2)) v (score, id) "
                                                 "WHERE id = -1 OR pg_advisory_lock_shared(1)::text IS NOT NULL")
-        wait_until(waits_for(inserter), "the insert waits for its second row")
+        wait_until(waits_for(inserter), SECONDS, "the insert waits for its second row")
         updater.run("BEGIN; LOCK t IN ROW EXCLUSIVE MODE")
         earlier.run("COMMIT")
-        wait_until(lambda: database.value("SELECT indisready FROM pg_index WHERE indexrelid = 't_top'::regclass"), "the index is built")
-        wait_until(waits_for(builder), "the build waits for those who may not know the index")
+        wait_until(lambda: database.value("SELECT indisready FROM pg_index WHERE indexrelid = 't_top'::regclass"), SECONDS, "the index is built")
+        wait_until(waits_for(builder), SECONDS, "the build waits for those who may not know the index")
         gate.run("SELECT pg_advisory_unlock_all()")
         insert.join()
         primary.wait_for_standby(standby)

@@ -8,17 +8,9 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
-
-def wait_until(condition, seconds, what):
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"gave up after {seconds} s: {what() if callable(what) else what}")
-        time.sleep(0.1)
-    return value
+from harness.wait import wait_until
 
 
 def interpolate(value, variables):

@@ -12,7 +12,8 @@ import pytest
 import servers
 import yaml
 from images import build_all
-from pod import Container, Pod, interpolate, wait_until
+from harness.wait import wait_until
+from pod import Container, Pod, interpolate
 from programs import DOCKER, ROOT
 from secure_kafka import SCRAM_PASSWORD, TOPICS_PY, USER
 

@@ -3,7 +3,7 @@ import re
 import subprocess
 
 import pytest
-from pod import wait_until
+from harness.wait import wait_until
 from programs import Running, topkd
 from topk_database import READ_PASSWORD
 

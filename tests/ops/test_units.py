@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from pod import wait_until
+from harness.wait import wait_until
 from programs import ROOT, TOPKD, Running, topkd
 from topk_database import READ_PASSWORD
 

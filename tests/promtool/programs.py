@@ -3,9 +3,10 @@ import contextlib
 import os
 import re
 import subprocess
-import time
 import urllib.request
 from pathlib import Path
+
+from harness.wait import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 TOPKD = Path(os.environ.get("TOPKD") or ROOT / "build/daemon/topkd")
@@ -17,14 +18,6 @@ PROGRAMS = {
     "serve": ["serve", "--db", "host=127.0.0.1 port=9", "--listen", "127.0.0.1:0"]}
 
 
-def wait_until(condition, what, seconds=START_SECONDS):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
-    return found
-
-
 @contextlib.contextmanager
 def running(program, log):
     """The address of a program's metrics."""
@@ -32,7 +25,7 @@ def running(program, log):
     with open(log, "w") as out:
         process = subprocess.Popen([TOPKD, *PROGRAMS[program]], env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
     try:
-        found = wait_until(lambda: re.search(r"http://(127\.0\.0\.1:\d+)", log.read_text()) or process.poll() is not None, "an address")
+        found = wait_until(lambda: re.search(r"http://(127\.0\.0\.1:\d+)", log.read_text()) or process.poll() is not None, START_SECONDS, "an address")
         assert process.poll() is None, log.read_text()
         yield found[1]
     finally:

@@ -8,7 +8,8 @@ import urllib.parse
 
 import pytest
 import yaml
-from programs import PROGRAMS, ROOT, get, promtool, running, wait_until
+from harness.wait import wait_until
+from programs import PROGRAMS, ROOT, START_SECONDS, get, promtool, running
 from test_dashboard import EXPRESSIONS, filled_in
 
 
@@ -65,7 +66,7 @@ def ask(address, expression):
 def test_prometheus_scrapes_and_answers(tmp_path):
     with running("ingest", tmp_path / "ingest.log") as ingest, running("serve", tmp_path / "serve.log") as serve, \
             prometheus(tmp_path, {"topkd-ingest": ingest, "topkd-serve": serve}) as address:
-        wait_until(lambda: len(ask(address, "up == 1")) == 2, "both programs scraped", 40)
+        wait_until(lambda: len(ask(address, "up == 1")) == 2, 40, "both programs scraped")
         builds = {sample["metric"]["job"]: sample["metric"]["program"] for sample in ask(address, "topkd_build_info")}
         assert builds == {"topkd-ingest": "ingest", "topkd-serve": "serve"}
         for expression in EXPRESSIONS:
@@ -73,7 +74,7 @@ def test_prometheus_scrapes_and_answers(tmp_path):
         [database] = ask(address, "topkd_database_up")
         assert database["metric"]["counter"] == "video_views" and database["value"][1] == "0"
         # There is no database: the alert is on its way
-        pending = wait_until(lambda: ask(address, 'ALERTS{alertname="TopkDatabaseAway"}'), "the alert")
+        pending = wait_until(lambda: ask(address, 'ALERTS{alertname="TopkDatabaseAway"}'), START_SECONDS, "the alert")
         assert pending[0]["metric"]["alertstate"] == "pending"
         groups = json.loads(get(address, "/api/v1/rules"))["data"]["groups"]
         assert {rule["health"] for group in groups for rule in group["rules"]} == {"ok"}

@@ -1,0 +1,5 @@
+"""Where the shared part of the tests is."""
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "e2e"))
