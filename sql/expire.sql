@@ -61,6 +61,24 @@ SELECT * FROM frontiers;
 UPDATE topk.roll_up_marker m SET window_start = k.window_start, video_id = k.video_id FROM kept_marker k WHERE k.span = m.span;
 SELECT * FROM wrong;
 
+-- Final lists are waited for, those of days as well, and of their present revision.
+BEGIN;
+SELECT topk.set_retention('video_views', days => '5 days');
+SELECT topk.advance_expiry('video_views');
+SELECT * FROM frontiers;
+SELECT topk.refresh_list('video_views', 'day', '2020-01-30Z'), topk.refresh_list('video_views', 'day', '2020-01-31Z');
+SELECT topk.revise('video_views', '2020-01-31 22:00Z');
+SELECT topk.advance_expiry('video_views');
+SELECT * FROM frontiers;
+SELECT topk.refresh_list('video_views', 'day', '2020-01-31Z');
+SELECT topk.advance_expiry('video_views');
+SELECT * FROM frontiers;
+-- As long again, and not longer.
+SELECT topk.set_retention('video_views', days => '3 days');
+SELECT topk.advance_expiry('video_views');
+SELECT * FROM frontiers;
+ROLLBACK;
+
 -- All is rolled up: hours until two days before the frontier, days until three; whole days only.
 CALL topk.refresh();
 SELECT topk.expire_step('video_views') AS frontiers;

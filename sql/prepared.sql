@@ -156,6 +156,24 @@ INSERT INTO few_hour SELECT hour(-n), 'too many', 9223372036854775807 FROM gener
 SELECT topk.revise('few', hour(-5));
 SELECT t.error($$SELECT prepare_all('few')$$), t.error($$SELECT * FROM topk('24 hours', 10, hour(0), 'few')$$);
 ROLLBACK TO s;
+-- Of days whose hours have expired: what was put right in the day roll-up by hand. It is noon in the counter's time zone, so that yesterday
+-- is sealed as a whole.
+SELECT topk.create_counter('noon', format('Etc/GMT%s%s', CASE WHEN behind >= 0 THEN '+' END, behind)) FROM (SELECT extract(hour FROM now())::int - 12 AS behind) s;
+SELECT partition FROM topk.claim('noon', 'events', 'cluster', 'group', 'member', 1, '{0}', '{0}', '{100}');
+SELECT topk.flush('noon', 'events', t.deltas(t.hour(hour(-30), t.entry('a', 1), t.entry('b', 2)), t.hour(hour(-20), t.entry('a', 3)), t.hour(hour(-5), t.entry('b', 1))), NULL, NULL, ARRAY[t.advance(0, 1, 0, 10, hour(-1) - interval '30 min')]);
+SELECT topk.seal_step('noon') = hour(-2) AS sealed;
+DO $$ BEGIN WHILE topk.roll_up_step('noon') IS NOT NULL LOOP END LOOP; END $$;
+UPDATE topk.counter_data SET hours_expired_through = hour(-12) WHERE name = 'noon';
+SELECT prepare_all('noon') > 0 AS prepared;
+CREATE FUNCTION noon() RETURNS text LANGUAGE sql AS $$ SELECT string_agg(video_id || ' ' || views, ', ' ORDER BY rank) || (SELECT CASE count(*) WHEN 0 THEN '' ELSE ', prepared' END
+    FROM topk.explain('7 days', 5, hour(0), 'noon') WHERE list LIKE 'prepared sums%') FROM topk('7 days', 5, hour(0), 'noon') $$;
+SELECT noon();
+UPDATE noon_day_rollup SET views = views + 10 WHERE video_id = 'a';
+SELECT noon() AS not_told;
+SELECT topk.revise('noon', hour(-20));
+SELECT noon() AS revised;
+SELECT prepare_all('noon') > 0 AS prepared;
+SELECT noon();
 -- Without the table, of a version before.
 ALTER TABLE topk.prepared_sum_data RENAME TO none_prepared;
 SELECT lists('8 hours') NOT LIKE '%prepared%' AS none;

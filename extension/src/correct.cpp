@@ -114,8 +114,8 @@ void refuse_expired(const Counter& counter, TimestampTz hour) {
 }
 
 [[noreturn]] void refuse_overflow(const Correction& correction) {
-    ereport(ERROR,
-            (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("the views of video \"%s\" would exceed bigint", correction.video_id)));
+    ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+                    errmsg("the views of video \"%s\" would exceed bigint", correction.video_id), errhint("Correct them by less.")));
     pg_unreachable();
 }
 

@@ -1,6 +1,7 @@
 // Registry lookup and access checks.
 #include "counter.h"
 
+#include "counter_lock.h"
 #include "registry_rows.h"
 
 namespace topk {
@@ -117,9 +118,12 @@ void refuse_forced_policies(const Counter& counter, const char* detail) {
 
 void hold_counter(const Counter& counter) {
     std::uint64_t found = 0;
-    as_user(extension_owner(), [&] {
-        found = run(hold_statement, {text_value(counter.name), oid_value(counter.hour_table)}, Snapshot::kFresh);
-    });
+    const auto lock_row = [&] {
+        as_user(extension_owner(), [&] {
+            found = run(hold_statement, {text_value(counter.name), oid_value(counter.hour_table)}, Snapshot::kFresh);
+        });
+    };
+    with_bounded_row_wait(counter.name, lock_row);
     if (found == 0) ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("counter \"%s\" was dropped", counter.name)));
 }
 

@@ -30,13 +30,13 @@ void refuse_locked_row(const char* counter_name, int waited_ms) {
     pg_unreachable();
 }
 
-void lock_seal(Oid hour_table, const char* counter_name) {
+void lock_seal(Oid hour_table, const char* counter_name, LOCKMODE mode) {
     const auto refuse = [&](int waited_ms) {
         ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE), errmsg("could not lock the frontier of counter \"%s\"", counter_name),
                         errdetail("A flush, or another change of the frontier, has been in flight for %d ms.", waited_ms),
                         errhint("Look for it in pg_locks, and try again. A claim ends a client that stopped in the middle of a flush.")));
     };
-    with_bounded_wait([&] { lock_counter(hour_table, LockPurpose::kSeal, ExclusiveLock); }, refuse);
+    with_bounded_wait([&] { lock_counter(hour_table, LockPurpose::kSeal, mode); }, refuse);
 }
 
 bool try_lock_counter(Oid key, LockPurpose purpose, LOCKMODE mode) {

@@ -55,9 +55,10 @@ template <typename Body>
 void with_bounded_row_wait(const char* counter_name, Body&& body) {
     with_bounded_wait(body, [&](int waited_ms) { refuse_locked_row(counter_name, waited_ms); });
 }
-/// Takes the seal lock exclusively. Flushes queue behind who waits for it, so nobody does without end: a client that stopped in the middle
-/// of a flush keeps it until its partition is claimed. Failure: 55P03, naming the counter, after ten seconds or the caller's lock_timeout.
-void lock_seal(Oid hour_table, const char* counter_name);
+/// Takes the seal lock, exclusively: flushes queue behind who waits for it, so nobody does without end, for a client that stopped in the
+/// middle of a flush keeps it until its partition is claimed. Or shared, against who moves the frontier or corrects. Failure: 55P03, naming
+/// the counter, after ten seconds or the caller's lock_timeout.
+void lock_seal(Oid hour_table, const char* counter_name, LOCKMODE mode = ExclusiveLock);
 /// Takes the lock if it is free.
 bool try_lock_counter(Oid key, LockPurpose purpose, LOCKMODE mode);
 

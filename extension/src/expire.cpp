@@ -1,5 +1,5 @@
 // topk.advance_expiry: moves the frontiers of expiry over what is old enough. Nothing expires that is not rolled up: they stay behind the
-// markers, which never go back. That of hours waits for their final lists, too, though not for ever (refresh.h).
+// markers, which never go back. They wait for the final lists of hours and of days, too, though not for ever (refresh.h).
 #include "counter_lock.h"
 #include "expiry.h"
 #include "hour_list.h"
@@ -31,6 +31,8 @@ Statement advance_statement = {
     "  days_expired_through = greatest(days_expired_through, $4)"
     " WHERE name = $1 AND hour_table = $2 AND (hours_expired_through < $3 OR days_expired_through < $4)"};
 
+Statement lock_row_statement = {"SELECT FROM topk.counter_data WHERE name = $1 AND hour_table = $2 FOR NO KEY UPDATE"};
+
 /// The end of the last partition that is over by the bound; -infinity if none is.
 TimestampTz last_partition_end(const Counter& counter, TimestampTz bound) {
     std::span<Partition> partitions;
@@ -60,16 +62,26 @@ Advance next_frontiers(const Counter& counter) {
     const ExpiryFrontiers frontiers = read_expiry_frontiers(counter);
     const TimestampTz hours_bound = std::min({frontiers.hours_until, markers.of[kDayRollup].window, first_unlisted_hour(counter)});
     const TimestampTz hours = std::max(frontiers.hours, last_partition_end(counter, hours_bound));
-    const TimestampTz days_bound =
-        std::min({frontiers.days_until, hours, markers.of[kMonthRollup].window, markers.of[kAllTimeRollup].window});
+    const TimestampTz days_bound = std::min(
+        {frontiers.days_until, hours, markers.of[kMonthRollup].window, markers.of[kAllTimeRollup].window, first_unlisted_day(counter)});
     const TimestampTz days = std::max(frontiers.days, last_day_end(counter, frontiers.days, days_bound));
     return {hours, days, hours > frontiers.hours || days > frontiers.days};
+}
+
+/// Who corrects an hour, or revises one, reads the frontiers under the seal lock: he has committed by now, and a list of the revision
+/// before is no final one, or he will read what is written here. The row comes before the seal, as in sealing. Requires: the extension
+/// owner's rights.
+void hold_corrections_up(const Counter& counter) {
+    const auto lock_row = [&] { run(lock_row_statement, {text_value(counter.name), oid_value(counter.hour_table)}, Snapshot::kFresh); };
+    with_bounded_row_wait(counter.name, lock_row);
+    lock_seal(counter.hour_table, counter.name, ShareLock);
 }
 
 /// Requires: the extension owner's rights.
 bool advance(const Counter& counter) {
     // Without locks first: who has nothing to do writes nothing.
     if (!next_frontiers(counter).moves || !begin_expiry(counter)) return false;
+    hold_corrections_up(counter);
     const Advance next = next_frontiers(counter);
     std::uint64_t moved = 0;
     with_bounded_row_wait(counter.name, [&] {
@@ -100,7 +112,7 @@ ExpiryFrontiers read_expiry_frontiers(const Counter& counter) {
 }
 
 bool begin_expiry(const Counter& counter) {
-    with_bounded_row_wait(counter.name, [&] { hold_counter(counter); });
+    hold_counter(counter);
     return try_lock_counter(counter.hour_table, LockPurpose::kExpiry, ExclusiveLock);
 }
 

@@ -127,6 +127,9 @@ std::uint64_t delete_some(const Counter& counter) {
     };
     as_user(extension_owner(), of_extension);
     if (deleted > 0 || !is_free || TIMESTAMP_NOT_FINITE(days)) return deleted;
+    // Before the tables, as topk.drop_counter locks them
+    as_user(extension_owner(), [&] { is_free = begin_expiry(counter); });
+    if (!is_free) return 0;
     const struct {
         Oid table;
         const char* condition;
@@ -136,8 +139,6 @@ std::uint64_t delete_some(const Counter& counter) {
         bool has_some = false;
         as_user(counter.owner, [&] { has_some = has_rows(rows); });
         if (!has_some) continue;
-        as_user(extension_owner(), [&] { is_free = begin_expiry(counter); });
-        if (!is_free) return 0;
         as_user(counter.owner, [&] { deleted = delete_rows(rows); });
         if (deleted > 0) return deleted;
     }

@@ -28,8 +28,9 @@ std::span<Ranked> read_index(Relation partition, Relation index, TimestampTz sta
 }
 
 /// Opens the hour table and runs body on its partitions; with the owner's rights, since building a partition key runs functions in it.
+/// Then the table's lock is let go, or kept.
 template <typename Body>
-void with_partitions(const Counter& counter, Body&& body) {
+void with_partitions(const Counter& counter, LOCKMODE let_go, Body&& body) {
     survives_longjmp<std::remove_reference_t<Body>>();
     as_user(counter.owner, [&] {
         Relation table = try_table_open(counter.hour_table, AccessShareLock);
@@ -41,7 +42,7 @@ void with_partitions(const Counter& counter, Body&& body) {
                      errmsg("the hour table of counter \"%s\" is not partitioned by range of a timestamp with time zone", counter.name),
                      errhint("Remove the counter with topk.drop_counter, and make it with topk.create_counter.")));
         body(key, RelationGetPartitionDesc(table, true));
-        table_close(table, NoLock);
+        table_close(table, let_go);
     });
 }
 
@@ -63,7 +64,7 @@ TimestampTz bound_at(const PartitionBoundInfoData& bounds, int i) {
 
 Oid partition_at(const Counter& counter, TimestampTz instant) {
     Oid found = InvalidOid;
-    with_partitions(counter, [&](PartitionKey key, PartitionDesc desc) {
+    with_partitions(counter, NoLock, [&](PartitionKey key, PartitionDesc desc) {
         if (desc->boundinfo == nullptr) return;
         Datum value = TimestampTzGetDatum(instant);
         bool equal;
@@ -78,7 +79,7 @@ bool partitions_within(const Counter& counter, TimestampTz start, TimestampTz en
     bool all_have_bounds = true;
     *partitions = {};
     const MemoryContext caller = CurrentMemoryContext;
-    with_partitions(counter, [&](PartitionKey, PartitionDesc desc) {
+    with_partitions(counter, AccessShareLock, [&](PartitionKey, PartitionDesc desc) {
         if (desc->boundinfo == nullptr) return;
         const PartitionBoundInfoData& bounds = *desc->boundinfo;
         all_have_bounds = bounds.default_index < 0;

@@ -10,7 +10,7 @@ struct Ranked {
     std::int64_t views;
 };
 
-/// The partition of the hour table that holds the instant; InvalidOid if there is none.
+/// The partition of the hour table that holds the instant; InvalidOid if there is none. The table stays locked: it is not taken away.
 Oid partition_at(const Counter& counter, TimestampTz instant);
 
 struct Partition {
@@ -19,7 +19,8 @@ struct Partition {
     TimestampTz end;
 };
 
-/// The partitions of the hour table that overlap [start, end), ascending. palloc'ed. False if there is a default partition, too.
+/// The partitions of the hour table that overlap [start, end), ascending. palloc'ed. False if there is a default partition, too. Who reads
+/// them locks the hour table himself, before.
 bool partitions_within(const Counter& counter, TimestampTz start, TimestampTz end, std::span<Partition>* partitions);
 
 /// The start of the stored hour that contains the instant, in the caller's snapshot; false if no hour is stored there.

@@ -53,11 +53,12 @@ std::int64_t corrections_within(const Counter& counter, TimestampTz since, Times
     std::int64_t corrections = 0;
     const RowKey from = instant_key(3, BTGreaterEqualStrategyNumber, F_TIMESTAMPTZ_GE, since);
     const RowKey to = instant_key(3, BTLessStrategyNumber, F_TIMESTAMPTZ_LT, until);
-    read_registry_row("window_revision_data", {text_key(1, counter.name), text_key(2, "hour"), from, to},
-                      [&](HeapTuple tuple, TupleDesc desc) {
-                          corrections += DatumGetInt32(registry_value(tuple, desc, "revision"));
-                          return false;
-                      });
+    for (const char* span : {"hour", "day", "month"})
+        read_registry_row("window_revision_data", {text_key(1, counter.name), text_key(2, span), from, to},
+                          [&](HeapTuple tuple, TupleDesc desc) {
+                              corrections += DatumGetInt32(registry_value(tuple, desc, "revision"));
+                              return false;
+                          });
     return corrections;
 }
 

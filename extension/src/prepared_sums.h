@@ -1,6 +1,7 @@
 // Prepared sums, topk.prepared_sum_data: the greatest sums of the sealed hours [since, until), which make the sealed part of a trailing
-// span one sorted list. Sealed hours change by corrections only, and each correction raises its hour's revision in its own transaction:
-// prepared sums hold in a snapshot that shows as many corrections of their hours as the one they were made in, since it cannot show others.
+// span one sorted list. Sealed hours change by corrections only, and each correction raises its hour's revision in its own transaction, and
+// its day's and month's: prepared sums hold in a snapshot that shows as many of them as the one they were made in, since it cannot show
+// others. Where hours have expired, the sums are of whole days and months, whose rows topk.revise tells of by their revisions alone.
 #pragma once
 
 #include "counter.h"
@@ -19,7 +20,7 @@ struct PreparedSums {
     std::span<PreparedSum> sums;  ///< views descending, then ids ascending
 };
 
-/// How often hours of [since, until) were corrected, in the caller's snapshot.
+/// The revisions of the hours, days and months that begin in [since, until), summed, in the caller's snapshot.
 std::int64_t corrections_within(const Counter& counter, TimestampTz since, TimestampTz until);
 
 /// The prepared sums of hours since `since` that hold in the caller's snapshot and reach furthest, up to `until` at most. palloc'ed.

@@ -26,4 +26,8 @@ Argument array_of(Oid array, Oid element, std::span<Datum> values);
 /// Requires: SPI connected, the extension owner's rights.
 TimestampTz first_unlisted_hour(const Counter& counter);
 
+/// The same of days and day_retention: the first that is due to expire and may yet get its final list. A day of which there are late
+/// additions only is not waited for. Requires: as first_unlisted_hour.
+TimestampTz first_unlisted_day(const Counter& counter);
+
 }  // namespace topk

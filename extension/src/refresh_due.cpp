@@ -88,6 +88,20 @@ Statement unlisted_statement = {
     " WHERE c.name = $1 AND c.hour_table = $2 AND h.hour_start >= " TOPK_WAITS_FROM " AND h.hour_start < " TOPK_KEPT_FROM(
         "hour_retention") "  AND (w.sealed AND w.revision = coalesce(r.revision, 0)) IS NOT TRUE AND " TOPK_HAS_PARTITION("$3", "$4")};
 
+// How far back a day is waited for.
+#define TOPK_DAYS_WAIT_FROM                             \
+    "greatest(c.days_expired_through, " TOPK_KEPT_FROM( \
+        "day_retention") " - make_interval(secs => extract(epoch FROM c.day_retention)::float8))"
+
+// No day is longer than two.
+Statement unlisted_day_statement = {
+    "SELECT min(d.day_start) FROM (SELECT DISTINCT h.day_start FROM topk.counter_data c JOIN topk.hour_map h ON h.counter = c.name"
+    "   WHERE c.name = $1 AND c.hour_table = $2 AND h.hour_start >= " TOPK_DAYS_WAIT_FROM " AND h.day_start >= " TOPK_DAYS_WAIT_FROM
+    "    AND h.hour_start < " TOPK_KEPT_FROM("day_retention") " + interval '48 hours' AND h.day_start < " TOPK_KEPT_FROM("day_retention") ") d"
+    "  LEFT JOIN topk.leaderboard_window_data w ON w.counter = $1 AND w.span = 'day' AND w.window_start = d.day_start"
+    "  LEFT JOIN topk.window_revision_data r ON r.counter = $1 AND r.span = 'day' AND r.window_start = d.day_start"
+    " WHERE (w.sealed AND w.revision = coalesce(r.revision, 0)) IS NOT TRUE"};
+
 /// Where the partitions of the hour table begin and end, two arrays.
 struct PartitionBounds {
     Argument starts;
@@ -220,6 +234,11 @@ TimestampTz first_unlisted_hour(const Counter& counter) {
     return cell(0, 1).is_null ? DT_NOEND : DatumGetTimestampTz(cell(0, 1).value);
 }
 
+TimestampTz first_unlisted_day(const Counter& counter) {
+    run(unlisted_day_statement, {text_value(counter.name), oid_value(counter.hour_table)}, Snapshot::kFresh);
+    return cell(0, 1).is_null ? DT_NOEND : DatumGetTimestampTz(cell(0, 1).value);
+}
+
 TOPK_SQL_FUNCTION(topk_refresh_due) {
     const char* name = text_argument(fcinfo, 0, "counter");
     const Argument open_before = {TIMESTAMPTZOID, PG_ARGISNULL(1) ? 0 : PG_GETARG_DATUM(1), PG_ARGISNULL(1)};
@@ -229,6 +248,7 @@ TOPK_SQL_FUNCTION(topk_refresh_due) {
         const Counter counter = find_counter(name, Snapshot::kCaller);
         require_access(counter, {"admin"}, Snapshot::kCaller);
         refuse_forced_policies(counter, kListsHidden);
+        hold_counter(counter);  // before the tables, as topk.drop_counter locks them
         DueWindows(counter, open_before, result).find();
     });
     return 0;
