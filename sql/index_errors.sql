@@ -26,6 +26,13 @@ SELECT t.error(statement) FROM unnest(ARRAY[
     'CREATE INDEX ON score USING topk (words, views DESC)',
     'CREATE INDEX ON score USING topk (g, doc DESC)']) statement;
 
+-- One that was refused while it was built concurrently is left, invalid.
+\set VERBOSITY sqlstate
+CREATE INDEX CONCURRENTLY score_less ON score USING topk (g, views);
+\set VERBOSITY default
+SELECT t.error('SELECT topk.index_check(''score_less'')');
+DROP INDEX score_less;
+
 -- The bounds of k are allowed, and so is any number of columns behind the score, in either direction.
 SELECT t.error(statement) FROM unnest(ARRAY[
     'CREATE INDEX ON score USING topk (g, views DESC) WITH (k = 1)',

@@ -73,13 +73,36 @@ CREATE OPERATOR t.>~ (FUNCTION = t.point_gt, LEFTARG = point, RIGHTARG = point);
 CREATE OPERATOR CLASS t.point_ops DEFAULT FOR TYPE point USING topk AS
     OPERATOR 1 t.<~, OPERATOR 2 t.<=~, OPERATOR 3 t.=~, OPERATOR 4 t.>=~, OPERATOR 5 t.>~, FUNCTION 1 t.point_cmp(point, point);
 CREATE TABLE places (g int, at point, id int);
+-- What is beyond the candidates could not be sorted without a btree class; one with another function of comparison will do.
+SELECT t.error('CREATE INDEX places_top ON places USING topk (g, at DESC, id)');
+CREATE FUNCTION t.point_compare(point, point) RETURNS int LANGUAGE sql IMMUTABLE STRICT AS 'SELECT t.point_cmp($1, $2)';
+CREATE OPERATOR CLASS t.point_btree_ops DEFAULT FOR TYPE point USING btree AS
+    OPERATOR 1 t.<~, OPERATOR 2 t.<=~, OPERATOR 3 t.=~, OPERATOR 4 t.>=~, OPERATOR 5 t.>~, FUNCTION 1 t.point_compare(point, point);
 INSERT INTO places SELECT 1, point(n * 7919 % 1009, n), n FROM generate_series(1, 900) n;
 CREATE INDEX places_top ON places USING topk (g, at DESC, id) WITH (k = 3);
 SELECT topk.index_check('places_top');
 SELECT candidates < 900 AS few FROM topk.index_stats('places_top');
 INSERT INTO places VALUES (1, point(5000, 0), 1000), (1, point(-1, 0), 1001);
 SELECT topk.index_check('places_top');
+SELECT * FROM t.lists_agree('SELECT at[0], id FROM places WHERE g = 1 ORDER BY at DESC, id LIMIT 2');
+SELECT * FROM t.lists_agree('SELECT at[0], id FROM places WHERE g = 1 ORDER BY at DESC, id');
 DROP TABLE places;
+
+-- Groups of what has no hash function in core; those of its members that have one are groups.
+CREATE TYPE t.measured AS (at money, n int);
+CREATE TABLE made_of (m money[], c t.measured, i int[], s int);
+SELECT t.error(statement) FROM unnest(ARRAY['CREATE INDEX ON made_of USING topk (m, s DESC)', 'CREATE INDEX ON made_of USING topk (c, s DESC)', 'CREATE INDEX ON made_of USING topk (i, s DESC, m, c)']) statement;
+INSERT INTO made_of SELECT ARRAY[n::money], ROW(n::money, n)::t.measured, ARRAY[n % 2], n FROM generate_series(1, 100) n;
+SELECT * FROM t.lists_agree('SELECT s FROM made_of WHERE i = ''{1}'' ORDER BY s DESC, m, c LIMIT 7');
+DROP TABLE made_of; DROP TYPE t.measured;
+
+-- Binary tie-breakers are cut after 64 bytes, zeros and all: bounds differ, and no list needs the table.
+CREATE TABLE binaries (s int, b bytea, id int);
+CREATE INDEX binaries_top ON binaries USING topk (s DESC, b) WITH (k = 10);
+INSERT INTO binaries SELECT 1, decode(lpad(to_hex(n * 7919 % 1009), 8, '0') || repeat('00', 80), 'hex'), n FROM generate_series(1, 1000) n;
+SELECT threshold IS NOT NULL AS has_threshold, candidates > 10 AS enough FROM topk.index_groups('binaries_top');
+SELECT * FROM t.lists_agree('SELECT id FROM binaries ORDER BY s DESC, b LIMIT 10');
+DROP TABLE binaries;
 
 -- A class with a comparison and no operators is not one, nor is one with nothing
 CREATE OPERATOR CLASS t.no_operators FOR TYPE int4 USING topk AS FUNCTION 1 btint4cmp(int4, int4);
@@ -87,4 +110,4 @@ SELECT amvalidate(oid) FROM pg_opclass WHERE opcname = 'no_operators';
 CREATE OPERATOR CLASS t.nothing FOR TYPE int4 USING topk AS STORAGE int4;
 SELECT amvalidate(oid) FROM pg_opclass WHERE opcname = 'nothing';
 DROP OPERATOR FAMILY t.no_operators USING topk; DROP OPERATOR FAMILY t.nothing USING topk;
-DROP FUNCTION t.point_cmp, t.point_lt, t.point_le, t.point_eq, t.point_ge, t.point_gt CASCADE;
+DROP FUNCTION t.point_cmp, t.point_lt, t.point_le, t.point_eq, t.point_ge, t.point_gt, t.point_compare CASCADE;

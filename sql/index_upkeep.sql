@@ -64,6 +64,10 @@ CREATE INDEX games_top ON games USING topk (g, s DESC) WITH (k = 10);
 INSERT INTO games SELECT 1, NULL, n FROM generate_series(1, 5000) n;
 SELECT threshold FROM topk.index_groups('games_top');
 DROP INDEX games_top;
+-- Where NULLs are the last, one is below everything.
+CREATE INDEX games_top ON games USING topk (g, s DESC NULLS LAST) WITH (k = 10);
+SELECT threshold FROM topk.index_groups('games_top');
+DROP INDEX games_top;
 TRUNCATE games;
 
 -- Ids that live in a TOAST table: bounds leave them open. Dead ones may have lost theirs.

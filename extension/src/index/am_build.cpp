@@ -8,6 +8,30 @@ namespace topk {
 
 namespace {
 
+/// What is read when the candidates are exhausted is sorted by tuplesort, which knows orders by btree's operator classes.
+void check_order(Relation relation, int column) {
+    const Oid type = relation->rd_opcintype[column];
+    const Oid less = get_opfamily_member(relation->rd_opfamily[column], type, type, BTLessStrategyNumber);
+    Oid family, of_family;
+    if (OidIsValid(less) && find_less_family(less, &family, &of_family)) return;
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FUNCTION),
+                    errmsg("index \"%s\" cannot order type %s", RelationGetRelationName(relation), format_type_be(type)),
+                    errdetail("No btree operator class has the operators by which its operator class for topk orders."),
+                    errhint("Create a btree operator class with the same operators.")));
+}
+
+/// Groups are found by hashes. Arrays, ranges and composite types have one if what they are made of has one in core.
+void check_group(Relation relation, int column) {
+    const Oid class_type = relation->rd_opcintype[column];
+    if (!IsPolymorphicType(class_type) && class_type != RECORDOID) return;
+    const Oid type = TupleDescAttr(RelationGetDescr(relation), column)->atttypid;
+    if (OidIsValid(lookup_type_cache(type, TYPECACHE_HASH_EXTENDED_PROC)->hash_extended_proc)) return;
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FUNCTION),
+                    errmsg("type %s cannot be a group column of index \"%s\"", format_type_be(type), RelationGetRelationName(relation)),
+                    errdetail("What it is made of has no hash function."),
+                    errhint("Group by a column of another type, such as a text made of it.")));
+}
+
 void check_definition(Relation heap, Relation relation, const IndexInfo* info) {
     const auto refuse = [](const char* what) {
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("access method \"topk\" does not support %s", what),
@@ -28,6 +52,8 @@ void check_definition(Relation heap, Relation relation, const IndexInfo* info) {
     if (RelationGetDescr(relation)->natts - group_columns(relation) >= INDEX_MAX_KEYS)
         ereport(ERROR, (errcode(ERRCODE_TOO_MANY_COLUMNS), errmsg("index \"%s\" has too many columns", RelationGetRelationName(relation)),
                         errdetail("Score and tie-breakers can be at most %d columns.", INDEX_MAX_KEYS - 1)));
+    for (int column = 0; column < RelationGetDescr(relation)->natts; ++column) check_order(relation, column);
+    for (int column = 0; column < group_columns(relation); ++column) check_group(relation, column);
 }
 
 #ifdef TOPK_TEST_CORE_BUILD_SCAN

@@ -166,7 +166,10 @@ bool CandidateScan::collect_pages() {
 
 void CandidateScan::collect() {
     MemoryContext caller = CurrentMemoryContext;
-    while (!collect_pages()) CHECK_FOR_INTERRUPTS();
+    for (int restarts = 0; !collect_pages(); ++restarts) {
+        CHECK_FOR_INTERRUPTS();
+        if (restarts == kMaxRestarts) refuse_damage(index_, kRootBlock, "it leads to a group without its pages");
+    }
     MemoryContextSwitchTo(caller);
     std::make_heap(runs_, runs_ + run_count_, [this](const Run& a, const Run& b) { return ranks_above(b, a); });
     collected_ = true;

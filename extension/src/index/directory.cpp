@@ -9,7 +9,6 @@ namespace topk {
 namespace {
 
 // Every restart means that somebody changed the directory meanwhile; nobody does so often.
-constexpr int kMaxRestarts = 10000;
 
 constexpr int kMaxBucketDepth = 64;
 

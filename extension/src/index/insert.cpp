@@ -135,10 +135,11 @@ void insert_version(OpenIndex& index, std::uint64_t hash, const Key& key, ItemPo
         arrival.has_root = true;
         arrival.root_hash = hash_root(tid);
     }
-    for (bool first = true;; first = false) {
+    for (int restarts = 0;; ++restarts) {
         CHECK_FOR_INTERRUPTS();
+        if (restarts == kMaxRestarts) refuse_damage(index, kRootBlock, "it leads to a group without its pages");
         // The tail needs no root; what gets past the head the first time does.
-        if (!first && !arrival.has_root) find_root(index, &arrival);
+        if (restarts > 0 && !arrival.has_root) find_root(index, &arrival);
         Buffer bucket;
         const bool known = index.known_head != InvalidBlockNumber && index.known_hash == hash;
         const BlockNumber head = known ? index.known_head : find_head(index, hash, &bucket);

@@ -188,12 +188,15 @@ void count_page(Page page, Counts* counts) {
     }
 }
 
-/// The score of a threshold as text; "infinity" if it is above everything.
+/// The score of a threshold as text; "infinity" if it is above everything, "-infinity" if it is NULL and the last.
 Datum threshold_text(OpenIndex& index, IndexTuple item, bool* is_null) {
     *is_null = item == nullptr;
     if (item == nullptr) return 0;
     const Key key = key_in(index, item);
-    if (key.open_from == 0 || key.nulls[0]) return CStringGetTextDatum("infinity");
+    if (key.open_from == 0 || key.nulls[0]) {
+        const bool is_last = key.open_from != 0 && !index.order[0].ssup_nulls_first;
+        return CStringGetTextDatum(is_last ? "-infinity" : "infinity");
+    }
     Oid output;
     bool is_varlena;
     getTypeOutputInfo(TupleDescAttr(index.key_desc, 1)->atttypid, &output, &is_varlena);

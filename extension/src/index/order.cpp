@@ -107,9 +107,11 @@ bool store_value(const OpenIndex& index, int key, Datum value, std::size_t* room
         auto* plain = reinterpret_cast<varlena*>(pg_detoast_datum_packed(reinterpret_cast<varlena*>(DatumGetPointer(value))));
         size = VARSIZE_ANY_EXHDR(plain);
         if (size > kMaxValue && index.can_cut[key]) {
-            const char* text = VARDATA_ANY(plain);
-            size = static_cast<std::size_t>(pg_mbcliplen(text, static_cast<int>(size), kMaxValue));
-            plain = reinterpret_cast<varlena*>(cstring_to_text_with_len(text, static_cast<int>(size)));
+            // A text before a character that does not fit; a bytea, which may have zeros, has none.
+            const char* bytes = VARDATA_ANY(plain);
+            size = attribute->atttypid == BYTEAOID ? kMaxValue
+                                                   : static_cast<std::size_t>(pg_mbcliplen(bytes, static_cast<int>(size), kMaxValue));
+            plain = reinterpret_cast<varlena*>(cstring_to_text_with_len(bytes, static_cast<int>(size)));
             *whole = false;
         }
         *stored = PointerGetDatum(plain);
@@ -136,7 +138,9 @@ OpenIndex* open_index_for_build(Relation relation, Relation heap) {
     index->heap = heap;
     index->groups = group_columns(relation);
     index->known_head = InvalidBlockNumber;
-    if (index->groups < 0) refuse_damage(*index, kMetaBlock, "its definition has no score");
+    if (index->groups < 0)  // CREATE INDEX CONCURRENTLY was refused, and left it
+        ereport(ERROR, (errcode(ERRCODE_INVALID_OBJECT_DEFINITION), errmsg("index \"%s\" has no score", RelationGetRelationName(relation)),
+                        errhint("DROP INDEX, and declare it as in (window_start, views DESC, video_id).")));
     setup_shape(*index);
     setup_group(*index);
     for (int key = 0; key < index->keys; ++key) setup_order(*index, key);

@@ -7,6 +7,10 @@
 
 namespace topk {
 
+/// How often a way through pages that others change is gone again. Where it leads nowhere so often, a page is not of its index's last
+/// state.
+constexpr int kMaxRestarts = 10000;
+
 /// Raises XX002: the index is damaged, with REINDEX as the hint.
 [[noreturn]] void refuse_damage(const OpenIndex& index, BlockNumber block, const char* what);
 
