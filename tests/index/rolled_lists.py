@@ -10,7 +10,7 @@ class Truth:
     def __init__(self, cursor, rolling, at, between):
         hour = rolling.hours[at]
         index = rolling.calendar.index(hour)
-        ranges = {"day": self.bounds(rolling.calendar, "day", hour.day), "month": self.bounds(rolling.calendar, "month", hour.month),
+        ranges = {"hour": (hour.start, hour.end), "day": self.bounds(rolling.calendar, "day", hour.day), "month": self.bounds(rolling.calendar, "month", hour.month),
                   "all_time": ("-infinity", "infinity"), "between": between,
                   "24 hours": (rolling.calendar[index - 23].start, hour.end), "7 days": (rolling.calendar[index - 167].start, hour.end)}
         # int4, because sums of bigint are numeric and take three times as long; views beyond it would be an error
@@ -58,6 +58,10 @@ def compare_snapshot(cursor, rolling, rng):
             raise AssertionError(f"{span} {between if span == 'between' else ''} k = {k} at {rolling.hours[at].start}, rank {place + 1}: found "
                                  f"{rows[place:place + 3]}, by sums {expected[place:place + 3]}; markers {cursor.fetchall()}")
         rolling.count("lists")
+        if rng.random() < 0.3 and span != "between":
+            cursor.execute("SELECT ended FROM topk.explain(%s, %s, %s, %s) WHERE list = 'all'", (span, k, rolling.hours[at].start, NAME))
+            for ended, in cursor.fetchall():
+                rolling.count(f"by {ended.split(':')[0]}")
         rolling.count("rows compared", len(rows))
 
 

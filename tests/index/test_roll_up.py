@@ -1,5 +1,5 @@
-"""While hours and days are rolled up in small steps, and sessions flush, come late and correct, each snapshot's lists, views and audit agree
-with its hours; also after the roll-up's backend was killed. At the end all of it is in the roll-ups."""
+"""While hours and days are rolled up in small steps, and sessions flush, come late, correct and make final lists, each snapshot's lists, views and
+audit agree with its hours; also after the roll-up's backend was killed. At the end all of it is in the roll-ups."""
 import contextlib
 import time
 
@@ -35,7 +35,7 @@ def test_lists_while_rolled_up(start, major, count_up):
     rolling = Rolling(database, f"{settings.SEED}/{major}/roll_up", settings.ROLLED_ROWS, settings.SNAPSHOTS)
     rolling.load()
     kills = settings.ROLL_UP_KILLS
-    threads = [rolling.session("roll-up", rolling.roll_up(kills)), rolling.session("corrector", rolling.correct),
+    threads = [rolling.session("roll-up", rolling.roll_up(kills)), rolling.session("corrector", rolling.correct), rolling.session("refresher", rolling.refresh),
                *(rolling.session(f"writer {partition}", rolling.writer(partition)) for partition in (0, 1)),
                *(rolling.session(f"reader {number}", reader(rolling)) for number in (0, 1))]
     began = time.monotonic()
@@ -47,7 +47,7 @@ def test_lists_while_rolled_up(start, major, count_up):
     if rolling.failure:
         raise rolling.failure
     assert not any(thread.is_alive() for thread in threads), f"no end: {rolling.counts}"
-    for kind in ("flushes", "late additions", "corrections", "rows rolled up", "native steps", "steps by SQL", "views compared", "audits", *(["kills"] if kills else [])):
+    for kind in ("flushes", "late additions", "corrections", "rows rolled up", "native steps", "steps by SQL", "views compared", "audits", "lists refreshed", "by merge", "by aggregate", "by final list", *(["kills"] if kills else [])):
         assert rolling.counts.get(kind), f"never {kind}: {rolling.counts}"
     with contextlib.closing(database.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("CALL topk.roll_up(%s)", (NAME,))
