@@ -96,11 +96,11 @@ DECLARE
     since pg_catalog.timestamptz := pg_catalog.clock_timestamp();
     rests_until pg_catalog.timestamptz[] := pg_catalog.array_fill('-infinity'::pg_catalog.timestamptz, ARRAY[6]);
     more boolean;
-    failed text;
-    state text;
-    message text;
-    detail text;
-    hint text;
+    failed pg_catalog.text;
+    state pg_catalog.text;
+    message pg_catalog.text;
+    detail pg_catalog.text;
+    hint pg_catalog.text;
 BEGIN
     LOOP
         more := false;
@@ -183,3 +183,84 @@ BEGIN
     RETURN cron.schedule(topk.job_name(counter), timing, command);
 END
 $schedule$;
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- As of 1.1, with the types of variables named in full: these run with the caller's search_path
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION topk.create_counter(name text DEFAULT 'video_views', time_zone text DEFAULT 'UTC', lateness interval DEFAULT '60 s',
+                                    max_clock_skew interval DEFAULT '5 min', max_age interval DEFAULT '400 days',
+                                    idle_timeout interval DEFAULT '60 s')
+    RETURNS void LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS $create_counter$
+DECLARE
+    home pg_catalog.text := pg_catalog.current_schema();
+    hours pg_catalog.text := pg_catalog.concat(name, '_hour');
+    late pg_catalog.text := pg_catalog.concat(name, '_late');
+    grain pg_catalog.text;
+BEGIN
+    PERFORM topk.prepare_counter(name, time_zone, lateness, max_clock_skew, max_age, idle_timeout);
+    IF home IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_schema_name', MESSAGE = 'no schema has been selected to create the counter in',
+            HINT = 'Set search_path to a schema in which you may create tables.';
+    END IF;
+
+    EXECUTE pg_catalog.format('CREATE TABLE %I.%I (window_start pg_catalog.timestamptz NOT NULL, video_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+        views pg_catalog.int8 NOT NULL CHECK (views OPERATOR(pg_catalog.>) 0), PRIMARY KEY (window_start, video_id)) PARTITION BY RANGE (window_start)',
+        home, hours);
+    EXECUTE pg_catalog.format('CREATE INDEX ON %I.%I USING topk (window_start, views DESC, video_id)', home, hours);
+    EXECUTE pg_catalog.format('COMMENT ON TABLE %I.%I IS %L', home, hours,
+        pg_catalog.format('views of counter %I by hour and video; one partition a local day', name));
+
+    EXECUTE pg_catalog.format('CREATE TABLE %I.%I (span pg_catalog.text COLLATE pg_catalog."C" NOT NULL CHECK (span OPERATOR(pg_catalog.=) ANY (''{day,month,all_time}''::pg_catalog.text[])),
+        window_start pg_catalog.timestamptz NOT NULL, video_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+        views pg_catalog.int8 NOT NULL CHECK (views OPERATOR(pg_catalog.>) 0), PRIMARY KEY (span, window_start, video_id)) WITH (fillfactor = 70)',
+        home, late);
+    EXECUTE pg_catalog.format('CREATE INDEX ON %I.%I USING topk (span, window_start, views DESC, video_id)', home, late);
+    EXECUTE pg_catalog.format('COMMENT ON TABLE %I.%I IS %L', home, late,
+        pg_catalog.format('views of counter %I that came too late for their hour, kept for the day, month and all time that still took them', name));
+
+    FOREACH grain IN ARRAY '{day,month,all_time}'::pg_catalog.text[] LOOP
+        EXECUTE pg_catalog.format('CREATE TABLE %I.%I (window_start pg_catalog.timestamptz NOT NULL, video_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+            views pg_catalog.int8 NOT NULL CHECK (views OPERATOR(pg_catalog.>) 0), PRIMARY KEY (window_start, video_id)) WITH (fillfactor = 70)',
+            home, pg_catalog.format('%s_%s_rollup', name, grain));
+        EXECUTE pg_catalog.format('CREATE INDEX ON %I.%I USING topk (window_start, views DESC, video_id)',
+            home, pg_catalog.format('%s_%s_rollup', name, grain));
+        EXECUTE pg_catalog.format('COMMENT ON TABLE %I.%I IS %L', home, pg_catalog.format('%s_%s_rollup', name, grain),
+            pg_catalog.format('views of counter %I by video, added up from sealed hours (%s)', name, grain));
+    END LOOP;
+
+    PERFORM topk.create_views(name, pg_catalog.format('%I.%I', home, hours)::pg_catalog.regclass, pg_catalog.format('%I.%I', home, late)::pg_catalog.regclass,
+        pg_catalog.format('%I.%I', home, pg_catalog.format('%s_day_rollup', name))::pg_catalog.regclass,
+        pg_catalog.format('%I.%I', home, pg_catalog.format('%s_month_rollup', name))::pg_catalog.regclass,
+        pg_catalog.format('%I.%I', home, pg_catalog.format('%s_all_time_rollup', name))::pg_catalog.regclass);
+
+    PERFORM topk.register_counter(name, pg_catalog.format('%I.%I', home, hours)::pg_catalog.regclass,
+                                  time_zone, lateness, max_clock_skew, max_age, idle_timeout);
+END
+$create_counter$;
+
+CREATE OR REPLACE PROCEDURE topk.refresh(counter text DEFAULT 'video_views') LANGUAGE plpgsql
+AS $refresh$
+DECLARE
+    began pg_catalog.timestamptz := pg_catalog.clock_timestamp();
+    part pg_catalog.text;
+    more boolean;
+BEGIN
+    FOREACH part IN ARRAY '{refresh,prepare}'::pg_catalog.text[] LOOP
+        LOOP
+            more := topk.maintain_step(refresh.counter, part, began);
+            COMMIT;
+            -- A clock that was set back would have the open windows' lists made again until it caught up.
+            EXIT WHEN NOT more OR pg_catalog.clock_timestamp() OPERATOR(pg_catalog.<) began;
+        END LOOP;
+    END LOOP;
+END
+$refresh$;
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- What expiry waits for, and what makes prepared sums obsolete
+-- ---------------------------------------------------------------------------------------------------------------------
+
+COMMENT ON COLUMN topk.counter_data.day_retention IS 'how long rows of the day roll-up are kept at least; never deleted before they are in month and all time, and as long again where days have no final list';
+COMMENT ON COLUMN topk.prepared_sum_data.corrections IS 'how often the hours, and the days and months that begin among them, had been corrected; the sums do not hold for who sees another number';

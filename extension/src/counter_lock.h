@@ -1,6 +1,6 @@
 // Heavyweight locks of the advisory class under a private tag, held until the transaction ends.
 // Order, for whoever takes several: registry row -> progress (creation) -> progress rows by (topic, partition) -> roll-up markers (day,
-// month, all time) -> seal -> partitions -> table locks.
+// month, all time) -> seal -> partitions -> table locks. Lists, expiry and prepared sums are taken if they are free: nobody waits for them.
 // The queue of a heavyweight lock is fair: a sealer is not starved by a stream of flushes, as with row share locks.
 #pragma once
 

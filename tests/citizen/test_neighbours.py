@@ -58,11 +58,14 @@ def test_hostile_names_before_ours(new_database):
 
     # Called from where the others are found first
     victim = database.as_user("postgres")
+    victim.execute("CREATE FUNCTION evil.refuse(pg_catalog.text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.raise_it(); END $$")
+    victim.execute("CREATE DOMAIN evil.text AS pg_catalog.text CHECK (evil.refuse(VALUE))")
     for call in ("SELECT topk.create_counter('v')", "SELECT * FROM topk.claim('v', 't', 'c', 'g', 'm', 1, '{0}', '{0}', '{9}')", "SELECT * FROM topk.status('v')",
                  f"SELECT topk.correct('v', '{START}'::pg_catalog.timestamptz, 'a', 5, 'r')", f"SELECT * FROM topk.top('day', 10, '{START}', 'v')", "CALL topk.seal('v')",
                  f"SELECT * FROM topk.between('{START}', '{END}', 10, 'v')", "SELECT * FROM topk.explain('2 days', 10, NULL, 'v')", "SELECT * FROM topk.audit('v')",
                  "SELECT * FROM v_day", "SELECT * FROM v_all_time", "SELECT * FROM topk.time_window", "SELECT topk.grant_access('reader', 'read', 'v')",
-                 f"SELECT topk.make_partitions('v', '{START}', '{END}')", "SELECT topk.job_name('v')", "SELECT topk.drop_counter('v')"):
+                 f"SELECT topk.make_partitions('v', '{START}', '{END}')", "SELECT topk.job_name('v')", "CALL topk.roll_up('v')",
+                 "CALL topk.refresh('v')", "CALL topk.expire('v')", "CALL topk.maintain('v')", "SELECT topk.drop_counter('v')"):
         victim.execute(call)
     for call in ("SELECT topk.schedule('v')", "SELECT topk.unschedule('v')"):
         with pytest.raises(errors.UndefinedObject):

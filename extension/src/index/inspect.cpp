@@ -34,7 +34,8 @@ Opened open_argument(FunctionCallInfo fcinfo, LOCKMODE heap_mode, LOCKMODE index
     opened.relation = index_open(oid, index_mode);
     if (opened.relation->rd_indam->ambuild != topk_build) refuse();
     if (RELATION_IS_OTHER_TEMP(opened.relation))
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot read temporary tables of other sessions")));
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot read temporary tables of other sessions"),
+                        errhint("Ask in the session that made the table.")));
     opened.index = open_index(opened.relation, opened.heap);
     return opened;
 }
