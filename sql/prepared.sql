@@ -169,9 +169,13 @@ CREATE FUNCTION noon() RETURNS text LANGUAGE sql AS $$ SELECT string_agg(video_i
     FROM topk.explain('7 days', 5, hour(0), 'noon') WHERE list LIKE 'prepared sums%') FROM topk('7 days', 5, hour(0), 'noon') $$;
 SELECT noon();
 UPDATE noon_day_rollup SET views = views + 10 WHERE video_id = 'a';
+-- On the first of a month yesterday's hours are all of the month before, which the list is read from then.
+UPDATE noon_month_rollup SET views = views + 10 WHERE video_id = 'a';
 SELECT noon() AS not_told;
+SELECT revision AS before FROM topk.window_state('7 days', hour(0), 'noon') \gset
 SELECT topk.revise('noon', hour(-20));
 SELECT noon() AS revised;
+SELECT revision > :before AS told FROM topk.window_state('7 days', hour(0), 'noon');
 SELECT prepare_all('noon') > 0 AS prepared;
 SELECT noon();
 -- Without the table, of a version before.

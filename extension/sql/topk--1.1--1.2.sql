@@ -258,6 +258,11 @@ BEGIN
 END
 $refresh$;
 
+-- It locks the counter's row.
+CREATE OR REPLACE FUNCTION topk.refresh_due(counter text, open_before timestamptz) RETURNS TABLE (span text, at timestamptz)
+    AS 'MODULE_PATHNAME', 'topk_refresh_due' LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE ROWS 10
+    SET search_path = pg_catalog, pg_temp;
+
 -- ---------------------------------------------------------------------------------------------------------------------
 -- What expiry waits for, and what makes prepared sums obsolete
 -- ---------------------------------------------------------------------------------------------------------------------

@@ -180,6 +180,17 @@ inline bool find_less_family(Oid less, Oid* family, Oid* type) {
 #endif
 }
 
+/// True if sorts can go by the operator: it is "less than" or "greater than" in a btree family.
+inline bool can_sort_by(Oid order) {
+    Oid family, type;
+#if PG_VERSION_NUM >= 180000
+    CompareType comparison;
+#else
+    std::int16_t comparison;
+#endif
+    return OidIsValid(order) && get_ordering_op_properties(order, &family, &type, &comparison);
+}
+
 /// True if the user owns the table or index.
 inline bool owns_relation(Oid relation, Oid user) {
 #if PG_VERSION_NUM >= 160000

@@ -82,7 +82,13 @@ bool advance(const Counter& counter) {
     // Without locks first: who has nothing to do writes nothing.
     if (!next_frontiers(counter).moves || !begin_expiry(counter)) return false;
     hold_corrections_up(counter);
-    const Advance next = next_frontiers(counter);
+    Advance next = {};
+    const auto refuse = [&](int waited_ms) {
+        ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+                        errmsg("could not lock the hour table of counter \"%s\" in %d ms", counter.name, waited_ms),
+                        errhint("The next run tries again. If that does not help, look in pg_locks for who keeps the table.")));
+    };
+    with_bounded_wait([&] { next = next_frontiers(counter); }, refuse);
     std::uint64_t moved = 0;
     with_bounded_row_wait(counter.name, [&] {
         moved =

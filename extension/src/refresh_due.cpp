@@ -248,7 +248,7 @@ TOPK_SQL_FUNCTION(topk_refresh_due) {
         const Counter counter = find_counter(name, Snapshot::kCaller);
         require_access(counter, {"admin"}, Snapshot::kCaller);
         refuse_forced_policies(counter, kListsHidden);
-        hold_counter(counter);  // before the tables, as topk.drop_counter locks them
+        if (!XactReadOnly) hold_counter(counter);  // before the tables, as topk.drop_counter locks them
         DueWindows(counter, open_before, result).find();
     });
     return 0;

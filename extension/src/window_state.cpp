@@ -14,25 +14,26 @@ namespace {
 Statement state_statement = {
     "SELECT c.created_at, (SELECT min(p.watermark) FROM topk.kafka_progress_data p WHERE p.counter = c.name),"
     " (SELECT coalesce(sum(r.revision), 0)::bigint FROM topk.window_revision_data r"
-    "  WHERE r.counter = c.name AND r.span = $2 AND r.window_start >= $3 AND r.window_start < $4)"
+    "  WHERE r.counter = c.name AND (r.span = $2 OR ($5 AND r.span IN ('day', 'month'))) AND r.window_start >= $3 AND r.window_start < $4)"
     " FROM topk.counter_data c WHERE c.name = $1"};
 
 struct RevisedWindow {
     Window window;
     const char* span;  ///< of its revisions
     TimestampTz labels_end;
+    bool is_trailing;  ///< days and months that begin in it count, too, as for prepared sums (prepared_sums.h)
 };
 
 RevisedWindow window_of_span(const Counter& counter, const char* span, std::int64_t trailing, TimestampTz at) {
     const auto is = [span](const char* name) { return strcmp(span, name) == 0; };
     if (trailing > 0) {
         const Window window = trailing_hours(counter, trailing, at, Snapshot::kCaller);
-        return {window, "hour", window.end};
+        return {window, "hour", window.end, true};
     }
-    if (is("all_time")) return {{DT_NOBEGIN, DT_NOBEGIN, DT_NOEND}, nullptr, DT_NOEND};
+    if (is("all_time")) return {{DT_NOBEGIN, DT_NOBEGIN, DT_NOEND}, nullptr, DT_NOEND, false};
     const Span kind = is("hour") ? Span::kHour : is("day") ? Span::kDay : Span::kMonth;
     const Window window = window_at(counter, kind, at, Snapshot::kCaller);
-    return {window, span, window.label + 1};
+    return {window, span, window.label + 1, false};
 }
 
 void put_state(const ReturnSetInfo* result, const Counter& counter, const RevisedWindow& of) {
@@ -61,7 +62,9 @@ TOPK_SQL_FUNCTION(topk_window_state) {
         require_access(counter, {"read", "admin"}, Snapshot::kCaller);
         const RevisedWindow of = window_of_span(counter, span, trailing, at);
         as_user(extension_owner(), [&] {
-            run(state_statement, {text_value(counter.name), text_value(of.span), time_value(of.window.label), time_value(of.labels_end)},
+            run(state_statement,
+                {text_value(counter.name), text_value(of.span), time_value(of.window.label), time_value(of.labels_end),
+                 Argument{BOOLOID, BoolGetDatum(of.is_trailing)}},
                 Snapshot::kCaller);
         });
         put_state(result, counter, of);

@@ -11,9 +11,10 @@ namespace {
 /// What is read when the candidates are exhausted is sorted by tuplesort, which knows orders by btree's operator classes.
 void check_order(Relation relation, int column) {
     const Oid type = relation->rd_opcintype[column];
-    const Oid less = get_opfamily_member(relation->rd_opfamily[column], type, type, BTLessStrategyNumber);
-    Oid family, of_family;
-    if (OidIsValid(less) && find_less_family(less, &family, &of_family)) return;
+    const auto is_known = [&](std::int16_t strategy) {
+        return can_sort_by(get_opfamily_member(relation->rd_opfamily[column], type, type, strategy));
+    };
+    if (is_known(BTLessStrategyNumber) && is_known(BTGreaterStrategyNumber)) return;
     ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FUNCTION),
                     errmsg("index \"%s\" cannot order type %s", RelationGetRelationName(relation), format_type_be(type)),
                     errdetail("No btree operator class has the operators by which its operator class for topk orders."),
@@ -22,8 +23,10 @@ void check_order(Relation relation, int column) {
 
 /// Groups are found by hashes. Arrays, ranges and composite types have one if what they are made of has one in core.
 void check_group(Relation relation, int column) {
-    const Oid class_type = relation->rd_opcintype[column];
-    if (!IsPolymorphicType(class_type) && class_type != RECORDOID) return;
+    const RegProcedure function = index_getprocid(relation, static_cast<AttrNumber>(column + 1), kHashProc);
+    constexpr RegProcedure kOfMembers[] = {F_HASH_ARRAY_EXTENDED, F_HASH_RECORD_EXTENDED, F_HASH_RANGE_EXTENDED,
+                                           F_HASH_MULTIRANGE_EXTENDED};
+    if (std::find(std::begin(kOfMembers), std::end(kOfMembers), function) == std::end(kOfMembers)) return;
     const Oid type = TupleDescAttr(RelationGetDescr(relation), column)->atttypid;
     if (OidIsValid(lookup_type_cache(type, TYPECACHE_HASH_EXTENDED_PROC)->hash_extended_proc)) return;
     ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FUNCTION),

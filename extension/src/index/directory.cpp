@@ -8,8 +8,6 @@ namespace topk {
 
 namespace {
 
-// Every restart means that somebody changed the directory meanwhile; nobody does so often.
-
 constexpr int kMaxBucketDepth = 64;
 
 std::uint32_t slot_of(const NodePage& node, std::uint64_t hash) {

@@ -109,8 +109,9 @@ bool store_value(const OpenIndex& index, int key, Datum value, std::size_t* room
         if (size > kMaxValue && index.can_cut[key]) {
             // A text before a character that does not fit; a bytea, which may have zeros, has none.
             const char* bytes = VARDATA_ANY(plain);
-            size = attribute->atttypid == BYTEAOID ? kMaxValue
-                                                   : static_cast<std::size_t>(pg_mbcliplen(bytes, static_cast<int>(size), kMaxValue));
+            size = getBaseType(attribute->atttypid) == BYTEAOID
+                       ? kMaxValue
+                       : static_cast<std::size_t>(pg_mbcliplen(bytes, static_cast<int>(size), kMaxValue));
             plain = reinterpret_cast<varlena*>(cstring_to_text_with_len(bytes, static_cast<int>(size)));
             *whole = false;
         }
