@@ -72,7 +72,7 @@ INSERT INTO contract VALUES
     ('topk.note_expiry_trouble', 'counter text, trouble text, by_lock boolean', 'boolean', 'v', false),
     ('topk.refresh', $$IN counter text DEFAULT 'video_views'::text$$, NULL, 'v', false),
     ('topk.refresh_step', 'counter text, open_before timestamp with time zone DEFAULT NULL::timestamp with time zone', 'integer', 'v', false),
-    ('topk.refresh_due', 'counter text, open_before timestamp with time zone', 'TABLE(span text, at timestamp with time zone)', 's', false),
+    ('topk.refresh_due', 'counter text, open_before timestamp with time zone', 'TABLE(span text, at timestamp with time zone)', 'v', false),
     ('topk.refresh_list', 'counter text, span text, at timestamp with time zone', 'boolean', 'v', false),
     ('topk.refresh_failed', 'counter text, span text, at timestamp with time zone, message text', 'void', 'v', false),
     ('topk.revise', 'counter text, hour timestamp with time zone', 'void', 'v', false),
