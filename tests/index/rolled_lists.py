@@ -13,7 +13,7 @@ class Truth:
         ranges = {"hour": (hour.start, hour.end), "day": self.bounds(rolling.calendar, "day", hour.day), "month": self.bounds(rolling.calendar, "month", hour.month),
                   "all_time": ("-infinity", "infinity"), "between": between,
                   "24 hours": (rolling.calendar[index - 23].start, hour.end), "7 days": (rolling.calendar[index - 167].start, hour.end)}
-        # int4, because sums of bigint are numeric and take three times as long; views beyond it would be an error
+        # int4, because sums of bigint are numeric, which is slow; views beyond it would be an error
         sums = ", ".join("sum(views::int4) FILTER (WHERE window_start >= %s AND window_start < %s)" for _ in ranges)
         cursor.execute("SET LOCAL work_mem = '256MB'")
         cursor.execute(f"SELECT video_id, {sums} FROM {NAME}_hour GROUP BY video_id", [bound for pair in ranges.values() for bound in pair])
