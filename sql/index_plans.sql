@@ -18,6 +18,17 @@ COMMIT;
 -- More rows than the index keeps
 EXPLAIN (COSTS OFF) SELECT id FROM plans WHERE g = 1 ORDER BY views DESC, id;
 
+-- In a parallel worker, with the leader's snapshot, of its own changes too
+SELECT set_config(name, 'on', false) FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query');  -- until 15, and since
+EXPLAIN (COSTS OFF) SELECT id, views FROM plans WHERE g = 1 ORDER BY views DESC, id LIMIT 3;
+BEGIN;
+UPDATE plans SET views = 20000 WHERE g = 1 AND id = 77;
+DELETE FROM plans WHERE g = 1 AND views = 10006;
+SELECT id, views FROM plans WHERE g = 1 ORDER BY views DESC, id LIMIT 3;
+ROLLBACK;
+SELECT id, views FROM plans WHERE g = 1 ORDER BY views DESC, id LIMIT 3;
+SELECT set_config(name, 'off', false) FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query');
+
 -- A query that needs no column may become an index-only scan of any access method
 CREATE TABLE plans_wide (views int, pad text);
 INSERT INTO plans_wide SELECT n, repeat('x', 1500) FROM generate_series(1, 300) n;

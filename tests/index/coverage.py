@@ -1,12 +1,18 @@
 #!/usr/bin/python3
-"""Which lines of the index no test executes: each must have a reason in unreached.txt.
+"""Which lines and branches of the index no test reaches: each must have a reason in unreached.txt.
 
-Builds a copy of the checkout for the machine's own PostgreSQL, without optimisation and with gcov's counters, runs the regression and
-isolation tests and this folder's, and lists the lines of extension/src/index that were not executed and that unreached.txt does not
-name. Fails if there is one. Needs gcovr; some ten minutes on two cores. The copy stays below build/coverage.
+    coverage.py [MAJOR]              default: the machine's own PostgreSQL
+    coverage.py --report [MAJOR]     of what ran before
+
+Builds a copy of the checkout without optimisation and with gcov's counters, runs the regression and isolation tests and this folder's, and
+lists the lines of extension/src/index that were not executed, or of which a branch was never taken, and that unreached.txt does not
+name. Fails if there is one, and if unreached.txt names a line that is not in the source. Some fifteen minutes on two cores. The copy stays
+below build/coverage.
 """
+import collections
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,9 +22,10 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 COPY = ROOT / "build/coverage/checkout"
-OBJECTS = COPY / "extension/src"
 # What a session needs to meet everything, without the long ones
 SIZES = {"TOPK_READERS": "1000", "TOPK_STANDBY_READERS": "150", "TOPK_CRASHES": "2", "TOPK_DAMAGES": "240", "TOPK_SIZE": "0.1"}
+# Macros of PostgreSQL's headers; their branches are not ours
+MACROS = re.compile(r"\b(ereport|elog|CHECK_FOR_INTERRUPTS|foreach|COMP_CRC32C|TOPK_SQL_FUNCTION)\b")
 
 
 def copy_checkout():
@@ -31,36 +38,65 @@ def copy_checkout():
     subprocess.run(["git", "init", "-q"], cwd=COPY, check=True)  # the tests ask git which files are theirs
 
 
-def run_tests():
-    os.environ.update(TOPK_SERVERS=str(COPY / "build/servers"), PROFILE="--coverage", EXTRA_CXXFLAGS="--coverage -O0", **SIZES)
-    sys.path.insert(0, str(COPY / "tests/servers"))
-    import servers
-    major = servers.native_major()
-    servers.prepare(major)
-    subprocess.run(["chmod", "-R", "a+rwX", OBJECTS], check=True)  # the server's processes write the counters, as another user
+def objects(server):
+    """Where they lie, and where the server's processes write their counters: under the same path, but in a chroot if they are in one."""
+    folder = server.source / "extension/src"
+    return folder, folder if server.name == servers.native_major() else servers.SERVERS / str(server.name) / folder.relative_to("/")
+
+
+def run_tests(server):
+    servers.prepare(server.name)
+    for folder in objects(server):
+        folder.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["chmod", "-R", "a+rwX", folder], check=True)  # the server's processes are another user's
     with tempfile.TemporaryDirectory(prefix="topk-coverage-", ignore_cleanup_errors=True) as parent:
         os.chmod(parent, 0o755)
-        with servers.Server(major, Path(parent) / "pg") as server:
-            subprocess.run(server.client("make", "-C", "extension", "installcheck"), check=True)
-            server.stop("fast")  # processes write their counters when they end in order
+        with servers.Server(server.name, Path(parent) / "pg") as running:
+            subprocess.run(running.client("make", "-C", "extension", "installcheck"), check=True)
+            running.stop("fast")  # processes write their counters when they end in order
     subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/index"], check=True, cwd=COPY,
-                   env={**os.environ, "TOPK_MAJORS": str(major)})
+                   env={**os.environ, **SIZES, "TOPK_MAJORS": str(server.name)})
 
 
-def unreached():
-    """[(file, line number, text)] and the number of all lines."""
-    report = subprocess.run(["gcovr", "-r", OBJECTS, "--json", "-", OBJECTS], check=True, stdout=subprocess.PIPE,
-                            stderr=subprocess.DEVNULL, cwd=COPY / "extension").stdout
-    lines, number = [], 0
-    for source in json.loads(report)["files"]:
-        name = source["file"].removeprefix("src/")
-        if name.startswith("index/"):
-            text = (OBJECTS / name).read_text().splitlines()
-            counted = [line for line in source["lines"] if not line.get("gcovr/noncode")]
-            number += len(counted)
-            lines += [(name.removeprefix("index/"), line["line_number"], text[line["line_number"] - 1].strip())
-                      for line in counted if not line["count"]]
-    return lines, number
+def counted(server):
+    """{(file, line number): [how often, {number of branches: how often each}]} of the index; templates and inline functions once."""
+    folder, counters = objects(server)
+    if counters != folder:
+        for file in counters.rglob("*.gcda"):
+            shutil.copy2(file, folder / file.relative_to(counters))
+    files = [file.relative_to(folder) for file in folder.rglob("*.gcda") if "." not in file.stem]  # not of the variants
+    output = subprocess.run(server.command(["gcov", "--json-format", "--stdout", "--branch-probabilities", *files],
+                                           folders=[server.extension], folder=folder),
+                            check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+    lines = collections.defaultdict(lambda: [0, {}])
+    for unit in map(json.loads, output.splitlines()):
+        for source in unit["files"]:
+            name = Path(source["file"])
+            if name.parts[:2] != ("src", "index"):
+                continue
+            for line in source["lines"]:
+                entry = lines[name.name, line["line_number"]]
+                entry[0] += line["count"]
+                taken = [branch["count"] for branch in line["branches"]]
+                known = entry[1].setdefault(len(taken), [0] * len(taken))
+                entry[1][len(taken)] = [a + b for a, b in zip(known, taken)]
+    return lines
+
+
+def unreached(server):
+    """[(file, line number, text, how)], the number of all lines and that of all branches."""
+    missed, branches = [], 0
+    text = {file.name: file.read_text().splitlines() for file in (COPY / "extension/src/index").iterdir() if file.is_file()}
+    lines = counted(server)
+    for (name, number), (count, taken) in sorted(lines.items()):
+        line = text[name][number - 1].strip()
+        known = [] if MACROS.search(line) else [branch for branches_of in taken.values() for branch in branches_of]
+        branches += len(known)
+        if not count:
+            missed.append((name, number, line, "no test executes"))
+        elif not all(known):
+            missed.append((name, number, line, f"no test takes {known.count(0)} of {len(known)} branches"))
+    return missed, len(lines), branches
 
 
 def reasons():
@@ -70,19 +106,32 @@ def reasons():
 
 
 def main():
-    if not shutil.which("gcovr"):
-        print("coverage.py: there is no gcovr; apt-get install gcovr", file=sys.stderr)
-        return 2
-    if sys.argv[1:] != ["--report"]:
+    arguments = sys.argv[1:]
+    is_report = arguments[:1] == ["--report"]
+    if not is_report:
         copy_checkout()
-        run_tests()
-    lines, number = unreached()
+    os.environ.update(TOPK_SERVERS=os.environ.get("TOPK_SERVERS") or str(ROOT / "build/servers"), PROFILE="--coverage",
+                      EXTRA_CXXFLAGS="--coverage -O0")
+    os.environ.pop("TOPK_BUILD", None)
+    sys.path.insert(0, str(COPY / "tests/servers"))
+    global servers
+    import servers
+    server = servers.installation(int(arguments[is_report]) if len(arguments) > is_report else servers.native_major())
+    if not is_report:
+        run_tests(server)
+    missed, lines, branches = unreached(server)
     named = reasons()
-    missing = [line for line in lines if not any(line[0] == name and line[2].startswith(text) for name, text in named)]
-    for name, place, text in missing:
-        print(f"FAILED {name}:{place}: no test executes: {text}")
-    print(f"counted: {number} lines of the index, {len(lines)} of them executed by no test, {len(missing)} without a reason")
-    return 1 if missing else 0
+    without = [line for line in missed if not any(line[0] == name and line[2].startswith(text) for name, text in named)]
+    for name, number, text, how in without:
+        print(f"FAILED {name}:{number}: {how}: {text}")
+    stale = [f"{name}: {text}" for name, text in named
+             if not any(line.strip().startswith(text) for line in (COPY / "extension/src/index" / name).read_text().splitlines())]
+    for line in stale:
+        print(f"FAILED unreached.txt: not in the source: {line}")
+    never = sum(how == "no test executes" for *_, how in missed)
+    print(f"counted: {lines} lines of the index with {branches} branches, on {server.name}; {never} lines executed by no test, "
+          f"{len(missed) - never} with a branch not taken, {len(without)} of both without a reason")
+    return 1 if without or stale else 0
 
 
 if __name__ == "__main__":

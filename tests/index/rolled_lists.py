@@ -37,14 +37,16 @@ class Truth:
         return [(rank, *row) for rank, row in enumerate(rows, 1)]
 
 
-def compare_snapshot(cursor, rolling, rng):
-    """All lists at one moment. The lists are asked for first: how they are found depends on nothing that the sums did."""
-    at = rng.randrange(24, len(rolling.hours))
-    since = rng.randrange(len(rolling.hours) - 1)
+def compare_snapshot(cursor, rolling, rng, at=None, first=0, spans=SPANS):
+    """Lists at one moment, of an hour, and between two from the `first` on. The lists are asked for first: how they are found depends on
+    nothing that the sums did."""
+    if at is None:
+        at = rng.randrange(24, len(rolling.hours))
+    since = rng.randrange(first, len(rolling.hours) - 1)
     between = (rolling.hours[since].start, rolling.hours[rng.randrange(since, len(rolling.hours))].end)
     between_k = rng.choice((1, 10, 100, 1000))
     found = {}
-    for span, k in SPANS:
+    for span, k in spans:
         cursor.execute("SELECT rank, video_id, views FROM topk(%s, %s, %s, %s)", (span, k, rolling.hours[at].start, NAME))
         found[span, k] = cursor.fetchall()
     cursor.execute("SELECT rank, video_id, views FROM topk.between(%s, %s, %s, %s)", (*between, between_k, NAME))
