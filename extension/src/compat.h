@@ -25,15 +25,10 @@ inline Buffer extend_index(Relation index, ForkNumber fork = MAIN_FORKNUM) {
 #else
     const bool shared = !RELATION_IS_LOCAL(index);
     if (shared) LockRelationForExtension(index, ExclusiveLock);
-    for (;;) {
-        Buffer buffer = ReadBufferExtended(index, fork, P_NEW, RBM_NORMAL, nullptr);
-        LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-        if (PageIsNew(BufferGetPage(buffer))) {
-            if (shared) UnlockRelationForExtension(index, ExclusiveLock);
-            return buffer;
-        }
-        UnlockReleaseBuffer(buffer);  // VACUUM saw it unlocked, took it for a left-over of a crash, and gave it to somebody else
-    }
+    // Locked before anybody can see it: VACUUM would take it for a left-over of a crash and give it to somebody else, who may wait for us.
+    Buffer buffer = ReadBufferExtended(index, fork, P_NEW, RBM_ZERO_AND_LOCK, nullptr);
+    if (shared) UnlockRelationForExtension(index, ExclusiveLock);
+    return buffer;
 #endif
 }
 

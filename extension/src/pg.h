@@ -76,6 +76,7 @@ extern "C" {
 #include <nodes/pathnodes.h>
 #include <optimizer/cost.h>
 #include <optimizer/optimizer.h>
+#include <optimizer/paths.h>
 #include <optimizer/plancat.h>
 #include <partitioning/partbounds.h>
 #include <partitioning/partdesc.h>

@@ -56,10 +56,17 @@ Walk walk_of(PlannerInfo* root, const IndexPath* path, int groups) {
             clamp_row_est(rows * clauselist_selectivity(root, of_walk, table, JOIN_INNER, nullptr))};
 }
 
-/// Rows that will be read: all of the walk, or the query's limit stretched by what its other conditions filter out. The inner side of a
-/// join is always read to its end.
+/// Whether the query's limit ends the scan: not if all rows will be sorted, nor if this is the inner side of a join.
+bool is_limited(const PlannerInfo* root, const IndexPath* path) {
+    if (root->limit_tuples <= 0 || path->path.param_info != nullptr) return false;
+    if (root->query_pathkeys == NIL) return bms_membership(root->all_baserels) == BMS_SINGLETON;
+    int ordered;  // by so many columns of the query's order; an incremental sort by the others ends soon after the limit
+    return pathkeys_count_contained_in(root->query_pathkeys, path->path.pathkeys, &ordered) || ordered > 0;
+}
+
+/// Rows that will be read: all of the walk, or the query's limit stretched by what its other conditions filter out.
 double rows_read(const PlannerInfo* root, const IndexPath* path, const Walk& walk) {
-    if (root->limit_tuples <= 0 || path->path.param_info != nullptr) return walk.walked_rows;
+    if (!is_limited(root, path)) return walk.walked_rows;
     const double kept = std::min(1.0, clamp_row_est(path->indexinfo->rel->rows) / walk.walked_rows);
     return std::min(walk.walked_rows, root->limit_tuples / kept);
 }

@@ -88,7 +88,8 @@ IndexTuple higher(OpenIndex& index, IndexTuple a, IndexTuple b) {
 }
 
 /// Remembers what was given up of superseded versions above the insert threshold (a refill may publish that soon). Those superseded before
-/// and after the oldest transaction still running are kept apart: a long writer lists itself in everybody's snapshot.
+/// and after the oldest transaction still running are kept apart, and it is in neither range: a long writer lists itself in everybody's
+/// snapshot.
 void remember(OpenIndex& index, std::span<const Candidate> given_up, Promise* promise) {
     const std::uint64_t oldest = full_xid(GetOldestActiveTransactionId());
     History before = {}, after = {};
@@ -98,7 +99,7 @@ void remember(OpenIndex& index, std::span<const Candidate> given_up, Promise* pr
         if (promise->insert != nullptr && !above(index, key_in(index, state.superseded), key_in(index, promise->insert))) continue;
         const bool is_before = state.high < oldest;
         History& history = is_before ? before : after;
-        const std::uint64_t low = is_before ? state.low : std::max(state.low, oldest);
+        const std::uint64_t low = is_before ? state.low : std::max(state.low, oldest + 1);
         const bool first = history.bound == nullptr;
         history.range = {first ? low : std::min(history.range.low, low), std::max(history.range.high, state.high)};
         history.bound = higher(index, history.bound, state.superseded);
@@ -107,8 +108,8 @@ void remember(OpenIndex& index, std::span<const Candidate> given_up, Promise* pr
             before.bound = higher(index, before.bound, state.superseded);
         }
     }
-    if (before.bound != nullptr) promise->histories.add(index, before);
-    if (after.bound != nullptr) promise->histories.add(index, after);
+    if (before.bound != nullptr) promise->histories.add(index, before, oldest);
+    if (after.bound != nullptr) promise->histories.add(index, after, oldest);
 }
 
 void write_page(OpenIndex& index, Buffer group, const Promise& promise, std::span<const Candidate> kept) {

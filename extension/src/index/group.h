@@ -30,6 +30,28 @@ inline bool holds_row(Page page, std::uint64_t root_hash) {
 /// The distinct pages of a group, in slot order. palloc'ed.
 std::span<BlockNumber> pages_of(const HeadPage& head);
 
+struct GroupHead {
+    std::uint64_t hash;
+    BlockNumber head;
+};
+
+/// Visits the pages of a group, share-locked one after the other, while visit returns true.
+template <typename Visit>
+void visit_pages(OpenIndex& index, const GroupHead& group, Visit&& visit) {
+    survives_longjmp<std::remove_reference_t<Visit>>();
+    Buffer buffer;
+    if (!lock_head(index, group.head, group.hash, BUFFER_LOCK_SHARE, &buffer)) return;
+    const std::span<BlockNumber> pages = pages_of(*head_page(BufferGetPage(buffer)));
+    UnlockReleaseBuffer(buffer);
+    bool more = true;
+    for (std::size_t i = 0; i < pages.size() && more; ++i) {
+        CHECK_FOR_INTERRUPTS();
+        if (!lock_group_page(index, pages[i], group.head, group.hash, BUFFER_LOCK_SHARE, &buffer)) continue;
+        more = visit(BufferGetPage(buffer));
+        UnlockReleaseBuffer(buffer);
+    }
+}
+
 /// True if no key at or below the head's skip bound needs an entry, and this one is.
 bool may_skip(OpenIndex& index, const HeadPage& head, const Key& key);
 

@@ -5,14 +5,14 @@
 
 namespace topk {
 
-void Histories::add(OpenIndex& index, const History& history) {
+void Histories::add(OpenIndex& index, const History& history, std::uint64_t oldest) {
     std::size_t at = size++;
     for (; at > 0 && items[at - 1].range.high > history.range.high; --at) items[at] = items[at - 1];
     items[at] = history;
     if (size <= kMaxHistories) return;
     std::array<HistoryRange, kMaxHistories + 1> ranges;
     for (std::size_t i = 0; i < size; ++i) ranges[i] = items[i].range;
-    const std::size_t first = closest_pair({ranges.data(), size});
+    const std::size_t first = closest_pair({ranges.data(), size}, oldest);
     History& kept = items[first];
     const History& gone = items[first + 1];
     kept.range = {std::min(kept.range.low, gone.range.low), std::max(kept.range.high, gone.range.high)};

@@ -11,13 +11,15 @@ struct History {
     IndexTuple bound;
 };
 
-/// Which two neighbours of ranges sorted by their upper ends are closest; the first one's index. Requires: at least two.
-inline std::size_t closest_pair(std::span<const HistoryRange> ranges) {
+/// Which two neighbours of ranges sorted by their upper ends are closest; the first one's index. Those with the oldest running transaction
+/// between them only if there are no others: it is listed in every snapshot. Requires: at least two.
+inline std::size_t closest_pair(std::span<const HistoryRange> ranges, std::uint64_t oldest) {
     std::size_t best = 0;
     std::uint64_t best_gap = ~std::uint64_t{0};
     for (std::size_t i = 0; i + 1 < ranges.size(); ++i) {
         const std::uint64_t gap = ranges[i + 1].low > ranges[i].high ? ranges[i + 1].low - ranges[i].high : 0;
-        if (gap < best_gap) {
+        const bool parted = ranges[i].high < oldest && ranges[i + 1].low > oldest;
+        if (gap < best_gap && !parted) {
             best = i;
             best_gap = gap;
         }
@@ -46,8 +48,8 @@ struct Histories {
     std::size_t size = 0;
     std::array<History, kMaxHistories + 1> items;
 
-    /// Adds one; if there are too many, the two whose ranges are closest become one.
-    void add(OpenIndex& index, const History& history);
+    /// Adds one; if there are too many, the two whose ranges are closest become one. oldest: running transaction.
+    void add(OpenIndex& index, const History& history, std::uint64_t oldest);
 };
 
 /// The snapshot's view of what runs. palloc'ed. Requires: an MVCC snapshot.

@@ -1,7 +1,6 @@
 // Refill: which groups need it, and its three steps.
 #include "refill.h"
 
-#include "group.h"
 #include "insert.h"
 #include "versions.h"
 
@@ -37,14 +36,15 @@ void change_promise(OpenIndex& index, BlockNumber block, const GroupHead& group,
 }
 
 /// Insert thresholds to nothing, so that every version is let in. The head's lock keeps pages from splitting and skip bounds from rising.
+/// The skip bound goes first: it is never above a threshold, also if a crash ends this in the middle.
 void open_group(OpenIndex& index, const GroupHead& group) {
     Buffer head;
     if (!lock_head(index, group.head, group.hash, BUFFER_LOCK_EXCLUSIVE, &head)) return;
-    for (BlockNumber block : pages_of(*head_page(BufferGetPage(head))))
-        change_promise(index, block, group, [](Promise* promise) { promise->insert = nullptr; });
     Change change(index);
     head_page(change.edit(head))->skip_size = 0;
     change.commit();
+    for (BlockNumber block : pages_of(*head_page(BufferGetPage(head))))
+        change_promise(index, block, group, [](Promise* promise) { promise->insert = nullptr; });
     UnlockReleaseBuffer(head);
 }
 
@@ -88,23 +88,6 @@ std::size_t count_current(OpenIndex& index, const GroupHead& group, Page page, I
         found += state.current != nullptr && above(index, key_in(index, state.current), key_in(index, cut));
     }
     return found;
-}
-
-/// Visits the pages of a group, share-locked, while visit returns true.
-template <typename Visit>
-void visit_pages(OpenIndex& index, const GroupHead& group, Visit&& visit) {
-    survives_longjmp<std::remove_reference_t<Visit>>();
-    Buffer buffer;
-    if (!lock_head(index, group.head, group.hash, BUFFER_LOCK_SHARE, &buffer)) return;
-    const std::span<BlockNumber> pages = pages_of(*head_page(BufferGetPage(buffer)));
-    UnlockReleaseBuffer(buffer);
-    bool more = true;
-    for (std::size_t i = 0; i < pages.size() && more; ++i) {
-        CHECK_FOR_INTERRUPTS();
-        if (!lock_group_page(index, pages[i], group.head, group.hash, BUFFER_LOCK_SHARE, &buffer)) continue;
-        more = visit(BufferGetPage(buffer));
-        UnlockReleaseBuffer(buffer);
-    }
 }
 
 }  // namespace
@@ -176,8 +159,8 @@ void refill(OpenIndex& index, std::span<GroupHead> groups, BufferAccessStrategy 
         MemoryContextReset(page_context);
     }
     PhysicalScan scan(index, strategy);
-    MemoryContext version_context = AllocSetContextCreate(page_context, "topk refill page", ALLOCSET_DEFAULT_SIZES);
-    MemoryContextSwitchTo(version_context);
+    MemoryContext step_context = AllocSetContextCreate(page_context, "topk refill step", ALLOCSET_DEFAULT_SIZES);
+    MemoryContextSwitchTo(step_context);
     for (std::span<Version> versions; scan.next_page(&versions);) {
         vacuum_point();
         for (const Version& version : versions) {
@@ -188,13 +171,13 @@ void refill(OpenIndex& index, std::span<GroupHead> groups, BufferAccessStrategy 
             if (!is_wanted(groups, hash)) continue;
             insert_version(index, hash, bound_of(index, &values[index.groups], &nulls[index.groups]), version.root, true);
         }
-        MemoryContextReset(version_context);
+        MemoryContextReset(step_context);
     }
-    MemoryContextSwitchTo(page_context);
     for (const GroupHead& group : groups) {
         CHECK_FOR_INTERRUPTS();
         publish_group(index, group);
         note_outcome(index, group, needs_refill(index, group));
+        MemoryContextReset(step_context);
     }
     MemoryContextSwitchTo(caller);
     MemoryContextDelete(page_context);

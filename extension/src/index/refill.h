@@ -3,14 +3,9 @@
 // A version that was skipped before the first step already lay in the table, so that the second finds it.
 #pragma once
 
-#include "page.h"
+#include "group.h"
 
 namespace topk {
-
-struct GroupHead {
-    std::uint64_t hash;
-    BlockNumber head;
-};
 
 /// The heads of all groups that have pages of their own. palloc'ed.
 std::span<GroupHead> list_heads(OpenIndex& index);

@@ -1,7 +1,6 @@
 // The reverse of growing: group pages that emptied are joined, and a group that has become small moves back into its bucket. Each step is
 // one WAL record, and only complete pages take part, so that nothing is promised that does not hold.
 #include "directory.h"
-#include "group.h"
 #include "refill.h"
 
 namespace topk {
@@ -17,9 +16,13 @@ std::size_t bytes_on(Page page) {
     return kItemSpace - PageGetExactFreeSpace(page);
 }
 
-/// Joins a page with the one it once split from, if both fit half a page. Requires: the head exclusively locked.
-bool join(OpenIndex& index, Buffer head, std::uint64_t hash, BlockNumber low_block, BlockNumber high_block) {
+/// Joins a slot's page of this depth with the one that it once split from, if both fit half a page. Requires: the head exclusively locked.
+void join(OpenIndex& index, Buffer head, std::uint64_t hash, std::size_t slot, int depth) {
+    const std::size_t bit = std::size_t{1} << (depth - 1);
     const BlockNumber head_block = BufferGetBlockNumber(head);
+    const BlockNumber low_block = head_page(BufferGetPage(head))->slots[slot];
+    const BlockNumber high_block = head_page(BufferGetPage(head))->slots[slot | bit];
+    if (low_block == high_block) return;  // it did not split so far
     Buffer low, high;
     if (!lock_group_page(index, low_block, head_block, hash, BUFFER_LOCK_EXCLUSIVE, &low))
         refuse_damage(index, low_block, "it is not its group's");
@@ -28,8 +31,7 @@ bool join(OpenIndex& index, Buffer head, std::uint64_t hash, BlockNumber low_blo
     Page low_page = BufferGetPage(low), high_page = BufferGetPage(high);
     ItemTail tail = *item_tail(low_page);
     const ItemTail other = *item_tail(high_page);
-    const std::uint64_t bit = std::uint64_t{1} << (other.depth - 1);
-    const bool joined = tail.depth == other.depth && tail.depth > 0 && (tail.cover | bit) == other.cover && (tail.cover & bit) == 0 &&
+    const bool joined = tail.depth == depth && other.depth == depth && (tail.cover | bit) == other.cover && (tail.cover & bit) == 0 &&
                         is_complete(low_page) && is_complete(high_page) && bytes_on(low_page) + bytes_on(high_page) <= kItemSpace / 2;
     if (joined) {
         --tail.depth;
@@ -47,30 +49,14 @@ bool join(OpenIndex& index, Buffer head, std::uint64_t hash, BlockNumber low_blo
     UnlockReleaseBuffer(high);
     UnlockReleaseBuffer(low);
     if (joined) RecordFreeIndexPage(index.relation, high_block);
-    return joined;
 }
 
-/// One round over the pages. True if some were joined.
-bool join_some(OpenIndex& index, Buffer head, std::uint64_t hash) {
-    const HeadPage* content = head_page(BufferGetPage(head));
-    for (BlockNumber block : pages_of(*content)) {
-        Buffer buffer;
-        if (!lock_group_page(index, block, BufferGetBlockNumber(head), hash, BUFFER_LOCK_SHARE, &buffer))
-            refuse_damage(index, block, "it is not its group's");
-        const ItemTail tail = *item_tail(BufferGetPage(buffer));
-        UnlockReleaseBuffer(buffer);
-        if (tail.depth == 0) return false;
-        const std::uint64_t bit = std::uint64_t{1} << (tail.depth - 1);
-        if ((tail.cover & bit) == 0 && join(index, head, hash, block, content->slots[tail.cover | bit])) return true;
-    }
-    return false;
-}
-
-/// Joins what can be joined; the head's depth follows.
+/// Joins what can be joined, the deepest pages first: what was joined may be joined again. The head's depth follows.
 void join_pages(OpenIndex& index, Buffer head, std::uint64_t hash) {
-    while (join_some(index, head, hash)) continue;
     const HeadPage* content = head_page(BufferGetPage(head));
     int depth = content->depth;
+    for (int bits = depth; bits > 0; --bits)
+        for (std::size_t slot = 0; slot < std::size_t{1} << (bits - 1); ++slot) join(index, head, hash, slot, bits);
     const auto same_halves = [content](int half_bits) {
         const std::size_t half = std::size_t{1} << half_bits;
         return std::equal(content->slots, content->slots + half, content->slots + half);
@@ -120,14 +106,21 @@ void demote(OpenIndex& index, Buffer bucket, Buffer head, std::uint64_t hash) {
 
 void shrink_group(OpenIndex& index, const GroupHead& group) {
     MemoryContext caller = MemoryContextSwitchTo(index.scratch);
-    Buffer bucket = lock_bucket(index, group.hash, BUFFER_LOCK_EXCLUSIVE);
-    Buffer head;
-    if (lock_head(index, group.head, group.hash, BUFFER_LOCK_EXCLUSIVE, &head)) {
-        join_pages(index, head, group.hash);
-        demote(index, bucket, head, group.hash);
-        UnlockReleaseBuffer(head);
+    bool has_complete = false;  // most large groups have none: all their pages have thresholds
+    visit_pages(index, group, [&](Page page) {
+        has_complete = is_complete(page);
+        return !has_complete;
+    });
+    if (has_complete) {
+        Buffer bucket = lock_bucket(index, group.hash, BUFFER_LOCK_EXCLUSIVE);
+        Buffer head;
+        if (lock_head(index, group.head, group.hash, BUFFER_LOCK_EXCLUSIVE, &head)) {
+            join_pages(index, head, group.hash);
+            demote(index, bucket, head, group.hash);
+            UnlockReleaseBuffer(head);
+        }
+        UnlockReleaseBuffer(bucket);
     }
-    UnlockReleaseBuffer(bucket);
     MemoryContextSwitchTo(caller);
     MemoryContextReset(index.scratch);
 }
