@@ -18,6 +18,19 @@ COMMIT;
 -- More rows than the index keeps
 EXPLAIN (COSTS OFF) SELECT id FROM plans WHERE g = 1 ORDER BY views DESC, id;
 
+-- A limit that does not end the scan: all rows are sorted by something else, or by a column of the other table
+CREATE TABLE plans_many AS SELECT n % 200 AS g, n AS id, n % 10007 AS views FROM generate_series(1, 80000) n;
+CREATE INDEX plans_many_top ON plans_many USING topk (g, views DESC, id) WITH (k = 100);
+ANALYZE plans_many;
+SET random_page_cost = 1.1;
+EXPLAIN (COSTS OFF) SELECT id FROM plans_many WHERE g = 1 ORDER BY id LIMIT 10;
+EXPLAIN (COSTS OFF) SELECT m.id FROM plans_many m JOIN plans p ON p.g = 1 AND p.id = m.id WHERE m.g = 1 ORDER BY p.pad LIMIT 10;
+-- And one that does, with another column after the index's, or with a table beside it
+EXPLAIN (COSTS OFF) SELECT id FROM plans_many WHERE g = 1 ORDER BY views DESC, id, g + 1 LIMIT 10;
+EXPLAIN (COSTS OFF) SELECT m.id, p.pad FROM plans_many m JOIN plans p ON p.g = 1 AND p.id = m.id WHERE m.g = 1 ORDER BY m.views DESC, m.id LIMIT 10;
+RESET random_page_cost;
+DROP TABLE plans_many;
+
 -- In a parallel worker, with the leader's snapshot, of its own changes too
 SELECT set_config(name, 'on', false) FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query');  -- until 15, and since
 EXPLAIN (COSTS OFF) SELECT id, views FROM plans WHERE g = 1 ORDER BY views DESC, id LIMIT 3;
