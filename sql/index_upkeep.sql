@@ -56,6 +56,16 @@ SELECT topk.index_refill('games_top'), topk.index_refill('games_top');
 UPDATE games SET s = id WHERE s = 7;
 SELECT topk.index_refill('games_top'), topk.index_refill('games_top'), topk.index_check('games_top');
 SELECT array_agg(s) FROM (SELECT s FROM games WHERE g = 1 ORDER BY s DESC LIMIT 5) best;
+-- Until one helps: then the group has no threshold any more.
+TRUNCATE games;
+INSERT INTO games SELECT 1, 7, n FROM generate_series(1, 5000) n;
+SELECT topk.index_refill('games_top');
+DELETE FROM games WHERE id > 30;
+SELECT topk.index_refill('games_top') AS done, topk.index_refill('games_top') AS again;
+SELECT threshold, candidates, topk.index_check('games_top') FROM topk.index_groups('games_top');
+-- Many groups with pages of their own
+INSERT INTO games SELECT 100 + n % 100, n, n FROM generate_series(1, 40000) n;
+SELECT paged_groups, topk.index_refill('games_top'), topk.index_check('games_top') FROM topk.index_stats('games_top');
 DROP INDEX games_top;
 TRUNCATE games;
 

@@ -25,7 +25,7 @@ COPY = ROOT / "build/coverage/checkout"
 # What a session needs to meet everything, without the long ones
 SIZES = {"TOPK_READERS": "1000", "TOPK_STANDBY_READERS": "150", "TOPK_CRASHES": "2", "TOPK_DAMAGES": "240", "TOPK_SIZE": "0.1"}
 # Macros of PostgreSQL's headers; their branches are not ours
-MACROS = re.compile(r"\b(ereport|elog|CHECK_FOR_INTERRUPTS|foreach|COMP_CRC32C|TOPK_SQL_FUNCTION)\b")
+MACROS = re.compile(r"\b(ereport|elog|CHECK_FOR_INTERRUPTS|foreach|COMP_CRC32C|RelationNeedsWAL|VARSIZE_ANY|VARSIZE_ANY_EXHDR|VARATT_IS_EXTERNAL_ONDISK|TOPK_SQL_FUNCTION)\b")
 
 
 def copy_checkout():
@@ -71,7 +71,7 @@ def counted(server):
     lines = collections.defaultdict(lambda: [0, {}])
     for unit in map(json.loads, output.splitlines()):
         for source in unit["files"]:
-            name = Path(source["file"])
+            name = Path(os.path.normpath(source["file"]))
             if name.parts[:2] != ("src", "index"):
                 continue
             for line in source["lines"]:

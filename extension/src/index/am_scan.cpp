@@ -94,7 +94,6 @@ bool ends_at(IndexScanDesc scan, const Key& key) {
     for (int i = 0; i < scan->numberOfKeys; ++i) {
         ScanKey condition = &scan->keyData[i];
         if (condition->sk_attno != score + 1 || condition->sk_strategy < BTGreaterEqualStrategyNumber) continue;
-        if ((condition->sk_flags & (SK_ISNULL | SK_SEARCHNULL | SK_SEARCHNOTNULL)) != 0) continue;
         if (!DatumGetBool(FunctionCall2Coll(&condition->sk_func, condition->sk_collation, key.values[0], condition->sk_argument)))
             return true;
     }
@@ -206,7 +205,7 @@ extern "C" bool topk_gettuple(IndexScanDesc scan, ScanDirection direction) {
     scan->xs_recheck = false;  // what comes has met the conditions in the scan's snapshot
     bool found = false;
     if (!state->done && state->fallback == nullptr) found = find_candidate(scan);
-    if (!state->done && !found && state->fallback != nullptr) {
+    if (!state->done && !found) {
         ItemPointerData root;
         found = state->fallback->next(&root);
         if (found)

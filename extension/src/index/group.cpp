@@ -151,12 +151,12 @@ void update_skip(OpenIndex& index, std::uint64_t hash, BlockNumber head_block) {
         if (!lock_group_page(index, block, head_block, hash, BUFFER_LOCK_SHARE, &group))
             refuse_damage(index, block, "it is not its group's");
         IndexTuple bound = find_role(BufferGetPage(group), Role::kInsertThreshold);
-        complete = complete && bound != nullptr;
+        complete = bound != nullptr;
         if (complete && (lowest == nullptr || above(index, key_in(index, lowest), key_in(index, bound)))) lowest = CopyIndexTuple(bound);
         UnlockReleaseBuffer(group);
         if (!complete) break;
     }
-    const std::size_t size = complete && lowest != nullptr ? IndexTupleSize(lowest) : 0;
+    const std::size_t size = complete ? IndexTupleSize(lowest) : 0;
     if (content->skip_size != size || (size > 0 && memcmp(content->skip, lowest, size) != 0)) {
         Change change(index);
         HeadPage* fresh = head_page(change.edit(head));

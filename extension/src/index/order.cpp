@@ -193,7 +193,7 @@ int compare(OpenIndex& index, const Key& a, const Key& b) {
 std::uint64_t lead_of(const OpenIndex& index, const Key& key) {
     if (index.lead == Lead::kNone || key.open_from == 0) return 0;
     if (key.nulls[0]) return index.order[0].ssup_nulls_first ? 0 : ~std::uint64_t{0};
-    return lead_of(index, index.lead == Lead::kInt32 ? DatumGetInt32(key.values[0]) : DatumGetInt64(key.values[0]));
+    return lead_of(index.lead == Lead::kInt32 ? DatumGetInt32(key.values[0]) : DatumGetInt64(key.values[0]));
 }
 
 std::uint64_t lead_of_null(const OpenIndex& index, IndexTuple item) {

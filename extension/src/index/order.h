@@ -93,9 +93,9 @@ IndexTuple make_raised_item(OpenIndex& index, std::uint64_t hash, const Key& key
 Key key_in(const OpenIndex& index, IndexTuple item);
 
 /// A number by which keys rank as far as their scores are quick to tell apart: of two, the lower ranks above; equal ones say nothing.
-inline std::uint64_t lead_of(const OpenIndex& index, std::int64_t score) {
-    const std::uint64_t ascending = static_cast<std::uint64_t>(score) ^ (std::uint64_t{1} << 63);
-    return index.order[0].ssup_reverse ? ~ascending : ascending;
+/// Scores are always descending.
+inline std::uint64_t lead_of(std::int64_t score) {
+    return ~(static_cast<std::uint64_t>(score) ^ (std::uint64_t{1} << 63));
 }
 std::uint64_t lead_of(const OpenIndex& index, const Key& key);
 /// The same where the item has NULLs.
@@ -104,8 +104,8 @@ inline std::uint64_t lead_of(const OpenIndex& index, IndexTuple item) {
     if (index.lead == Lead::kNone) return 0;
     if (IndexTupleHasNulls(item)) return lead_of_null(index, item);
     const char* score = reinterpret_cast<const char*>(item) + MAXALIGN(sizeof(IndexTupleData)) + sizeof(std::uint64_t);
-    if (index.lead == Lead::kInt32) return lead_of(index, *reinterpret_cast<const std::int32_t*>(score));
-    return lead_of(index, *reinterpret_cast<const std::int64_t*>(score));
+    if (index.lead == Lead::kInt32) return lead_of(*reinterpret_cast<const std::int32_t*>(score));
+    return lead_of(*reinterpret_cast<const std::int64_t*>(score));
 }
 
 /// Below 0 if the key of a ranks above that of b.

@@ -142,7 +142,7 @@ bool meets(const Conditions& conditions, const Datum* values, const bool* nulls)
             if (!is_null) return false;
         } else if (key->sk_flags & SK_SEARCHNOTNULL) {
             if (is_null) return false;
-        } else if (is_null || (key->sk_flags & SK_ISNULL) ||
+        } else if (is_null ||
                    !DatumGetBool(FunctionCall2Coll(&key->sk_func, key->sk_collation, values[key->sk_attno - 1], key->sk_argument))) {
             return false;
         }
