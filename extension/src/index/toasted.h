@@ -10,7 +10,8 @@ namespace topk {
 /// True if the value of an index column would have to be fetched from a TOAST table.
 bool is_external(const OpenIndex& index, int column, Datum value);
 
-/// False if part of an external value is missing in its TOAST table.
-bool is_stored(Datum value);
+/// A copy of an external value of a stored tuple, compressed as it is stored; 0 if part of it is missing in its TOAST table. To look first
+/// whether it is there, and to fetch it then, would be too late.
+Datum fetch_stored(Datum value);
 
 }  // namespace topk

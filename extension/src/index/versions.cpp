@@ -92,6 +92,15 @@ void walk_chain(OpenIndex& index, std::uint64_t hash, IndexTuple entry, Buffer b
     }
 }
 
+bool has_external(const OpenIndex& index, HeapTuple tuple) {
+    std::array<Datum, INDEX_MAX_KEYS> values;
+    std::array<bool, INDEX_MAX_KEYS> nulls;
+    index_values(index, tuple, values.data(), nulls.data());
+    for (int column = 0; column < index.groups + index.keys; ++column)
+        if (!nulls[column] && is_external(index, column, values[column])) return true;
+    return false;
+}
+
 }  // namespace
 
 std::uint64_t full_xid(TransactionId xid) {
@@ -166,14 +175,21 @@ PhysicalScan::PhysicalScan(const OpenIndex& index, BufferAccessStrategy strategy
       pages_(RelationGetNumberOfBlocks(index.heap)),
       versions_(static_cast<Version*>(palloc(MaxHeapTuplesPerPage * sizeof(Version)))) {}
 
-bool PhysicalScan::is_lost(const Version& version) const {
-    if (version.superseded_by == 0) return false;
-    std::array<Datum, INDEX_MAX_KEYS> values;
-    std::array<bool, INDEX_MAX_KEYS> nulls;
-    index_values(index_, version.tuple, values.data(), nulls.data());
-    for (int column = 0; column < index_.groups + index_.keys; ++column)
-        if (!nulls[column] && is_external(index_, column, values[column]) && !is_stored(values[column])) return true;
-    return false;
+bool PhysicalScan::keep_values(Version* version) const {
+    if (!version->may_vanish || !has_external(index_, version->tuple)) return true;
+    TupleDesc columns = RelationGetDescr(index_.heap);
+    std::array<Datum, MaxHeapAttributeNumber> values;
+    std::array<bool, MaxHeapAttributeNumber> nulls, fetched = {};
+    heap_deform_tuple(version->tuple, columns, values.data(), nulls.data());
+    for (int i = 0; i < index_.groups + index_.keys; ++i) {
+        const auto column = static_cast<std::size_t>(index_.relation->rd_index->indkey.values[i] - 1);
+        if (nulls[column] || fetched[column] || !is_external(index_, i, values[column])) continue;
+        values[column] = fetch_stored(values[column]);
+        if (values[column] == 0) return false;
+        fetched[column] = true;
+    }
+    version->tuple = heap_modify_tuple(version->tuple, columns, values.data(), nulls.data(), fetched.data());
+    return true;
 }
 
 bool PhysicalScan::next_page(std::span<Version>* versions) {
@@ -196,11 +212,12 @@ bool PhysicalScan::next_page(std::span<Version>* versions) {
         version.tuple = heap_copytuple(&tuple);
         version.superseded_by = status == HEAPTUPLE_RECENTLY_DEAD ? full_xid(dead_after) : 0;
         version.live = status == HEAPTUPLE_LIVE || status == HEAPTUPLE_INSERT_IN_PROGRESS;
+        version.may_vanish = status == HEAPTUPLE_RECENTLY_DEAD || status == HEAPTUPLE_INSERT_IN_PROGRESS;
         ++count;
     }
     UnlockReleaseBuffer(buffer);
     ++block_;
-    auto* end = std::remove_if(versions_, versions_ + count, [&](const Version& version) { return is_lost(version); });
+    auto* end = std::remove_if(versions_, versions_ + count, [&](Version& version) { return !keep_values(&version); });
     *versions = {versions_, end};
     return true;
 }

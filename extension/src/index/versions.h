@@ -39,10 +39,11 @@ struct Version {
     HeapTuple tuple;
     bool live;
     std::uint64_t superseded_by;  // the transaction that did for good; 0 if none did
+    bool may_vanish;              // or be aborted: no snapshot keeps what it has in TOAST tables
 };
 
-/// Visits every version in the table, in physical order, under no lock. Left out are dead ones of which a value of an
-/// index column is gone from its TOAST table: no snapshot can read them.
+/// Visits every version in the table, in physical order, under no lock. Left out are dead ones, and aborted ones,
+/// of which a value of an index column is gone from its TOAST table: no snapshot can read them. The values of others are in their tuples.
 class PhysicalScan {
   public:
     PhysicalScan(const OpenIndex& index, BufferAccessStrategy strategy);
@@ -52,7 +53,7 @@ class PhysicalScan {
     BlockNumber done() const { return block_; }
 
   private:
-    bool is_lost(const Version& version) const;
+    bool keep_values(Version* version) const;
 
     const OpenIndex& index_;
     BufferAccessStrategy strategy_;
