@@ -50,6 +50,22 @@ void split_group_page(OpenIndex& index, std::uint64_t hash, BlockNumber head_blo
     UnlockReleaseBuffer(spare);
 }
 
+/// A copy; null if a page has none. Requires the head locked.
+IndexTuple lowest_insert_threshold(OpenIndex& index, std::uint64_t hash, BlockNumber head_block, const HeadPage& head) {
+    IndexTuple lowest = nullptr;
+    for (BlockNumber block : pages_of(head)) {
+        Buffer group;
+        if (!lock_group_page(index, block, head_block, hash, BUFFER_LOCK_SHARE, &group))
+            refuse_damage(index, block, "it is not its group's");
+        IndexTuple bound = find_role(BufferGetPage(group), Role::kInsertThreshold);
+        if (bound != nullptr && (lowest == nullptr || above(index, key_in(index, lowest), key_in(index, bound))))
+            lowest = CopyIndexTuple(bound);
+        UnlockReleaseBuffer(group);
+        if (bound == nullptr) return nullptr;
+    }
+    return lowest;
+}
+
 }  // namespace
 
 void init_head(Page page, std::uint64_t hash, BlockNumber group_page) {
@@ -141,31 +157,25 @@ void add_promise(const Promise& promise, ItemList* items, ItemTail* tail) {
 }
 
 void update_skip(OpenIndex& index, std::uint64_t hash, BlockNumber head_block) {
-    Buffer head;
-    if (!lock_head(index, head_block, hash, BUFFER_LOCK_EXCLUSIVE, &head)) return;
-    const HeadPage* content = head_page(BufferGetPage(head));
-    IndexTuple lowest = nullptr;
-    bool complete = true;
-    for (BlockNumber block : pages_of(*content)) {
-        Buffer group;
-        if (!lock_group_page(index, block, head_block, hash, BUFFER_LOCK_SHARE, &group))
-            refuse_damage(index, block, "it is not its group's");
-        IndexTuple bound = find_role(BufferGetPage(group), Role::kInsertThreshold);
-        complete = bound != nullptr;
-        if (complete && (lowest == nullptr || above(index, key_in(index, lowest), key_in(index, bound)))) lowest = CopyIndexTuple(bound);
-        UnlockReleaseBuffer(group);
-        if (!complete) break;
+    // Few evictions raise the lowest of the thresholds: most need not keep inserts and lists of the group waiting.
+    for (const int mode : {BUFFER_LOCK_SHARE, BUFFER_LOCK_EXCLUSIVE}) {
+        Buffer head;
+        if (!lock_head(index, head_block, hash, mode, &head)) return;
+        const HeadPage* content = head_page(BufferGetPage(head));
+        IndexTuple lowest = lowest_insert_threshold(index, hash, head_block, *content);
+        const std::size_t size = lowest == nullptr ? 0 : IndexTupleSize(lowest);
+        const bool changed = content->skip_size != size || (size > 0 && memcmp(content->skip, lowest, size) != 0);
+        if (changed && mode == BUFFER_LOCK_EXCLUSIVE) {
+            Change change(index);
+            HeadPage* fresh = head_page(change.edit(head));
+            memset(fresh->skip, 0, sizeof(fresh->skip));
+            fresh->skip_size = static_cast<std::uint16_t>(size);
+            if (size > 0) memcpy(fresh->skip, lowest, size);
+            change.commit();
+        }
+        UnlockReleaseBuffer(head);
+        if (!changed) return;
     }
-    const std::size_t size = complete ? IndexTupleSize(lowest) : 0;
-    if (content->skip_size != size || (size > 0 && memcmp(content->skip, lowest, size) != 0)) {
-        Change change(index);
-        HeadPage* fresh = head_page(change.edit(head));
-        memset(fresh->skip, 0, sizeof(fresh->skip));
-        fresh->skip_size = static_cast<std::uint16_t>(size);
-        if (size > 0) memcpy(fresh->skip, lowest, size);
-        change.commit();
-    }
-    UnlockReleaseBuffer(head);
 }
 
 void make_room(OpenIndex& index, std::uint64_t hash, BlockNumber head, BlockNumber page) {
