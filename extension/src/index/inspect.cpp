@@ -110,7 +110,7 @@ bool is_covered(OpenIndex& index, Page page, std::uint64_t hash, const Key& key,
 void check_version(OpenIndex& index, const Version& version) {
     std::array<Datum, INDEX_MAX_KEYS> values;
     std::array<bool, INDEX_MAX_KEYS> nulls;
-    index_values(index, version.tuple, values.data(), nulls.data());
+    if (!read_values(index, version, index.groups + index.keys, values.data(), nulls.data())) return;
     const std::uint64_t hash = hash_group(index, values.data(), nulls.data());
     // Nothing is fetched from a TOAST table under a page's lock.
     for (int column = index.groups; column < index.groups + index.keys; ++column)

@@ -2,21 +2,8 @@
 #include "populate.h"
 
 #include "insert.h"
-#include "versions.h"
 
 namespace topk {
-
-namespace {
-
-void add_tuple(OpenIndex& index, HeapTuple tuple, ItemPointerData root) {
-    std::array<Datum, INDEX_MAX_KEYS> values;
-    std::array<bool, INDEX_MAX_KEYS> nulls;
-    index_values(index, tuple, values.data(), nulls.data());
-    insert_version(index, hash_group(index, values.data(), nulls.data()), bound_of(index, &values[index.groups], &nulls[index.groups]),
-                   root, true);
-}
-
-}  // namespace
 
 double insert_all_versions(OpenIndex& index, IndexBulkDeleteCallback callback, void* state) {
     double live = 0;
@@ -28,7 +15,7 @@ double insert_all_versions(OpenIndex& index, IndexBulkDeleteCallback callback, v
     for (std::span<Version> versions; scan.next_page(&versions);) {
         CHECK_FOR_INTERRUPTS();
         for (Version& version : versions) {
-            add_tuple(index, version.tuple, version.root);
+            insert_found(index, version, [](std::uint64_t) { return true; });
             if (callback != nullptr) callback(&version.root, state);
             live += version.live;
         }

@@ -163,14 +163,8 @@ void refill(OpenIndex& index, std::span<GroupHead> groups, BufferAccessStrategy 
     MemoryContextSwitchTo(step_context);
     for (std::span<Version> versions; scan.next_page(&versions);) {
         vacuum_point();
-        for (const Version& version : versions) {
-            std::array<Datum, INDEX_MAX_KEYS> values;
-            std::array<bool, INDEX_MAX_KEYS> nulls;
-            index_values(index, version.tuple, values.data(), nulls.data());
-            const std::uint64_t hash = hash_group(index, values.data(), nulls.data());
-            if (!is_wanted(groups, hash)) continue;
-            insert_version(index, hash, bound_of(index, &values[index.groups], &nulls[index.groups]), version.root, true);
-        }
+        for (const Version& version : versions)
+            insert_found(index, version, [groups](std::uint64_t hash) { return is_wanted(groups, hash); });
         MemoryContextReset(step_context);
     }
     for (const GroupHead& group : groups) {

@@ -92,15 +92,6 @@ void walk_chain(OpenIndex& index, std::uint64_t hash, IndexTuple entry, Buffer b
     }
 }
 
-bool has_external(const OpenIndex& index, HeapTuple tuple) {
-    std::array<Datum, INDEX_MAX_KEYS> values;
-    std::array<bool, INDEX_MAX_KEYS> nulls;
-    index_values(index, tuple, values.data(), nulls.data());
-    for (int column = 0; column < index.groups + index.keys; ++column)
-        if (!nulls[column] && is_external(index, column, values[column])) return true;
-    return false;
-}
-
 }  // namespace
 
 std::uint64_t full_xid(TransactionId xid) {
@@ -114,6 +105,16 @@ void index_values(const OpenIndex& index, HeapTuple tuple, Datum* values, bool* 
     const int2vector& columns = index.relation->rd_index->indkey;
     for (int i = 0; i < index.groups + index.keys; ++i)
         values[i] = heap_getattr(tuple, columns.values[i], RelationGetDescr(index.heap), &nulls[i]);
+}
+
+bool read_values(const OpenIndex& index, const Version& version, int columns, Datum* values, bool* nulls) {
+    index_values(index, version.tuple, values, nulls);
+    for (int column = 0; column < columns && version.may_vanish; ++column) {
+        if (nulls[column] || !is_external(index, column, values[column])) continue;
+        values[column] = fetch_stored(values[column]);
+        if (values[column] == 0) return false;
+    }
+    return true;
 }
 
 ItemPointerData root_of(Relation heap, ItemPointerData tid) {
@@ -175,23 +176,6 @@ PhysicalScan::PhysicalScan(const OpenIndex& index, BufferAccessStrategy strategy
       pages_(RelationGetNumberOfBlocks(index.heap)),
       versions_(static_cast<Version*>(palloc(MaxHeapTuplesPerPage * sizeof(Version)))) {}
 
-bool PhysicalScan::keep_values(Version* version) const {
-    if (!version->may_vanish || !has_external(index_, version->tuple)) return true;
-    TupleDesc columns = RelationGetDescr(index_.heap);
-    std::array<Datum, MaxHeapAttributeNumber> values;
-    std::array<bool, MaxHeapAttributeNumber> nulls, fetched = {};
-    heap_deform_tuple(version->tuple, columns, values.data(), nulls.data());
-    for (int i = 0; i < index_.groups + index_.keys; ++i) {
-        const auto column = static_cast<std::size_t>(index_.relation->rd_index->indkey.values[i] - 1);
-        if (nulls[column] || fetched[column] || !is_external(index_, i, values[column])) continue;
-        values[column] = fetch_stored(values[column]);
-        if (values[column] == 0) return false;
-        fetched[column] = true;
-    }
-    version->tuple = heap_modify_tuple(version->tuple, columns, values.data(), nulls.data(), fetched.data());
-    return true;
-}
-
 bool PhysicalScan::next_page(std::span<Version>* versions) {
     if (block_ >= pages_) return false;
     Buffer buffer = ReadBufferExtended(index_.heap, MAIN_FORKNUM, block_, RBM_NORMAL, strategy_);
@@ -217,8 +201,7 @@ bool PhysicalScan::next_page(std::span<Version>* versions) {
     }
     UnlockReleaseBuffer(buffer);
     ++block_;
-    auto* end = std::remove_if(versions_, versions_ + count, [&](Version& version) { return !keep_values(&version); });
-    *versions = {versions_, end};
+    *versions = {versions_, count};
     return true;
 }
 

@@ -42,8 +42,7 @@ struct Version {
     bool may_vanish;              // or be aborted: no snapshot keeps what it has in TOAST tables
 };
 
-/// Visits every version in the table, in physical order, under no lock. Left out are dead ones, and aborted ones,
-/// of which a value of an index column is gone from its TOAST table: no snapshot can read them. The values of others are in their tuples.
+/// Visits every version in the table, in physical order, under no lock.
 class PhysicalScan {
   public:
     PhysicalScan(const OpenIndex& index, BufferAccessStrategy strategy);
@@ -53,8 +52,6 @@ class PhysicalScan {
     BlockNumber done() const { return block_; }
 
   private:
-    bool keep_values(Version* version) const;
-
     const OpenIndex& index_;
     BufferAccessStrategy strategy_;
     BlockNumber pages_;
@@ -64,6 +61,10 @@ class PhysicalScan {
 
 /// The columns of the index in a tuple; values point into it.
 void index_values(const OpenIndex& index, HeapTuple tuple, Datum* values, bool* nulls);
+
+/// The same of a version. False if one of the first so many is gone from its TOAST table, as can be of one that is dead, or was aborted: no
+/// snapshot can read it. If it may vanish, they are fetched into the current memory context.
+bool read_values(const OpenIndex& index, const Version& version, int columns, Datum* values, bool* nulls);
 
 /// A transaction id with its epoch, given that it is at most 2^31 before the next one.
 std::uint64_t full_xid(TransactionId xid);
