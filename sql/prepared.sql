@@ -178,6 +178,24 @@ SELECT noon() AS revised;
 SELECT revision > :before AS told FROM topk.window_state('7 days', hour(0), 'noon');
 SELECT prepare_all('noon') > 0 AS prepared;
 SELECT noon();
+-- A span whose sums cannot be made, here because one exceeds bigint, keeps no other from being prepared.
+SAVEPOINT s;
+SELECT topk.set_prepared_spans('prep', '{7 days,8 hours}');
+DELETE FROM topk.prepared_sum_data;
+INSERT INTO prep_hour VALUES (hour(-30), 'over', 9223372036854775807), (hour(-26), 'over', 9223372036854775807);
+DO $$
+BEGIN
+    FOR n IN 1..1000 LOOP
+        BEGIN
+            PERFORM topk.prepare_step('prep');
+        EXCEPTION WHEN numeric_value_out_of_range THEN NULL;
+        END;
+        EXIT WHEN (SELECT count(*) = 2 FROM topk.prepared_sum_data);
+    END LOOP;
+END $$;
+SELECT hour(-2) - since AS length FROM topk.prepared_sum_data ORDER BY 1;
+SELECT t.error($$SELECT topk.prepare_step('prep')$$);
+ROLLBACK TO s;
 -- Without the table, of a version before.
 ALTER TABLE topk.prepared_sum_data RENAME TO none_prepared;
 SELECT lists('8 hours') NOT LIKE '%prepared%' AS none;

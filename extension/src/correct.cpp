@@ -89,6 +89,18 @@ Hour require_hour(const Counter& counter, TimestampTz start) {
     return hour;
 }
 
+/// Runs body as the counter's owner. Flushes queue behind us, so that nobody who keeps a row or table is waited for without end.
+template <typename Body>
+void at_rows(const Counter& counter, const char* video_id, Body&& body) {
+    const auto refuse = [&](int waited_ms) {
+        ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+                        errmsg("could not lock the rows of video \"%s\" in counter \"%s\"", video_id, counter.name),
+                        errdetail("Another transaction has kept one of them, or one of the counter's tables, for %d ms.", waited_ms),
+                        errhint("Look for it in pg_locks and pg_stat_activity, and try again.")));
+    };
+    with_bounded_wait([&] { as_user(counter.owner, body); }, refuse);
+}
+
 /// Where a video's row is: a table, and the window_start there.
 struct Place {
     Oid table;
@@ -155,7 +167,7 @@ void store_views(const Counter& counter, const Place& place, const char* id, std
 /// Adds the correction to a roll-up that has the row.
 void correct_roll_up(const Counter& counter, const Correction& correction, Rollup rollup, TimestampTz window) {
     const Place place = {counter.rollups[rollup], window};
-    as_user(counter.owner, [&] {
+    at_rows(counter, correction.video_id, [&] {
         const std::int64_t before = stored_views(counter, place, correction.video_id);
         std::int64_t after;
         if (pg_add_s64_overflow(before, correction.delta, &after)) refuse_overflow(correction);
@@ -203,12 +215,12 @@ std::int64_t correct(const Counter& counter, const Correction& correction, const
     const Hour hour = require_hour(counter, correction.hour);
     const Place place = {counter.hour_table, hour.start};
     std::int64_t before = 0;
-    as_user(counter.owner, [&] { before = stored_views(counter, place, correction.video_id); });
+    at_rows(counter, correction.video_id, [&] { before = stored_views(counter, place, correction.video_id); });
     const Counter now = find_counter(counter.name, Snapshot::kFresh);
     refuse_expired(now, hour.start);
     const std::int64_t after = corrected_views(correction, before);
     if (before == 0 && (!hour.stored || !has_partition(counter, hour.start))) create_partition(counter, hour.start);
-    as_user(counter.owner, [&] { store_views(counter, place, correction.video_id, before, after); });
+    at_rows(counter, correction.video_id, [&] { store_views(counter, place, correction.video_id, before, after); });
     correct_roll_ups(now, correction, hour, markers);
     const Argument name = text_value(counter.name);
     as_user(extension_owner(), [&] {

@@ -61,7 +61,10 @@ Advance next_frontiers(const Counter& counter) {
     const Markers markers = read_markers(counter, Snapshot::kFresh);
     const ExpiryFrontiers frontiers = read_expiry_frontiers(counter);
     const TimestampTz hours_bound = std::min({frontiers.hours_until, markers.of[kDayRollup].window, first_unlisted_hour(counter)});
-    const TimestampTz hours = std::max(frontiers.hours, last_partition_end(counter, hours_bound));
+    // Not before everybody has seen the last move, whose partitions wait for that: a horizon that is always older than the last of many
+    // moves would keep them for ever.
+    const bool may_move = is_seen_by_all(frontiers) || FullTransactionIdEquals(frontiers.mover, GetTopFullTransactionIdIfAny());
+    const TimestampTz hours = may_move ? std::max(frontiers.hours, last_partition_end(counter, hours_bound)) : frontiers.hours;
     const TimestampTz days_bound = std::min(
         {frontiers.days_until, hours, markers.of[kMonthRollup].window, markers.of[kAllTimeRollup].window, first_unlisted_day(counter)});
     const TimestampTz days = std::max(frontiers.days, last_day_end(counter, frontiers.days, days_bound));
@@ -115,6 +118,19 @@ ExpiryFrontiers read_expiry_frontiers(const Counter& counter) {
                                  !cell(0, 8).is_null && DatumGetBool(cell(0, 8).value)};
     if (frontiers.has_mover) frontiers.mover = DatumGetFullTransactionId(cell(0, 5).value);
     return frontiers;
+}
+
+/// By the same horizon as VACUUM's: snapshots of this database, prepared transactions, replication slots, and standbys that give feedback.
+bool is_seen_by_all(const ExpiryFrontiers& frontiers) {
+    if (!frontiers.has_mover) return true;
+    const FullTransactionId next = ReadNextFullTransactionId();
+    // It is of another server, by a dump: whoever sees the counter here sees it as it was restored.
+    if (!FullTransactionIdPrecedes(frontiers.mover, next)) return true;
+    Relation registry = open_registry("counter_data");
+    const TransactionId oldest = GetOldestNonRemovableTransactionId(registry);
+    table_close(registry, AccessShareLock);
+    const std::uint32_t age = XidFromFullTransactionId(next) - oldest;
+    return U64FromFullTransactionId(frontiers.mover) < U64FromFullTransactionId(next) - age;
 }
 
 bool begin_expiry(const Counter& counter) {

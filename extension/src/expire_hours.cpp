@@ -35,19 +35,6 @@ bool note_trouble(const Counter& counter, const char* trouble, bool by_lock) {
            DatumGetBool(cell(0, 1).value);
 }
 
-/// True if every snapshot that is in use, or may come, sees what the transaction did, which is committed. The same horizon as VACUUM's:
-/// snapshots of this database, prepared transactions, replication slots, and standbys that give feedback.
-bool is_seen_by_all(FullTransactionId transaction) {
-    const FullTransactionId next = ReadNextFullTransactionId();
-    // It is of another server, by a dump: whoever sees the counter here sees it as it was restored.
-    if (!FullTransactionIdPrecedes(transaction, next)) return true;
-    Relation registry = open_registry("counter_data");
-    const TransactionId oldest = GetOldestNonRemovableTransactionId(registry);
-    table_close(registry, AccessShareLock);
-    const std::uint32_t age = XidFromFullTransactionId(next) - oldest;
-    return U64FromFullTransactionId(transaction) < U64FromFullTransactionId(next) - age;
-}
-
 struct Drop {
     std::int32_t patience_ms;
     std::int32_t skip;  ///< partitions to leave
@@ -72,7 +59,7 @@ bool find_partition(const Counter& counter, const Drop& drop, Partition* oldest)
     const auto found = std::find_if(partitions.begin(), partitions.end(), may_go);
     if (found == partitions.end()) return false;
     *oldest = *found;
-    if (!frontiers.has_mover || is_seen_by_all(frontiers.mover)) return true;
+    if (is_seen_by_all(frontiers)) return true;
     if (frontiers.are_overdue && note_trouble(counter, "a snapshot is older than their expiry", false))
         ereport(WARNING, (errmsg("expired hours of counter \"%s\" stay for now: a snapshot is older than their expiry", counter.name),
                           errhint("Look for old transactions in pg_stat_activity (backend_xmin) and pg_prepared_xacts, and for xmin in "

@@ -95,7 +95,8 @@ bool has_rows(const Expired& rows) {
 std::uint64_t delete_rows(const Expired& rows) {
     const char* from = psprintf(kExpiredRows, rows.name, rows.condition);
     const std::uint64_t found =
-        run_once(psprintf("WITH gone AS (DELETE FROM %s WHERE ctid = ANY (ARRAY(SELECT ctid %s ORDER BY window_start, video_id LIMIT $4))"
+        run_once(psprintf("WITH gone AS (DELETE FROM %s WHERE ctid = ANY (ARRAY(SELECT ctid %s ORDER BY window_start, video_id LIMIT $4"
+                          " FOR UPDATE SKIP LOCKED))"
                           " RETURNING window_start::timestamptz, video_id::text)"
                           " SELECT window_start, video_id, count(*) OVER () FROM gone ORDER BY window_start DESC, video_id DESC LIMIT 1",
                           rows.name, from),

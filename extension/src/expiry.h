@@ -27,6 +27,9 @@ struct ExpiryFrontiers {
 /// Requires: the extension owner's rights.
 ExpiryFrontiers read_expiry_frontiers(const Counter& counter);
 
+/// True if every snapshot that is in use, or may come, sees the last move of the hours' frontier. Requires: the extension owner's rights.
+bool is_seen_by_all(const ExpiryFrontiers& frontiers);
+
 /// False if somebody else expires the counter: he does it all. Keeps the counter from being dropped. Requires: the extension owner's
 /// rights.
 bool begin_expiry(const Counter& counter);

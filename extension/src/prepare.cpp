@@ -154,8 +154,11 @@ std::int32_t prepare_next(const Counter& counter) {
     if (!try_lock_counter(counter.hour_table, LockPurpose::kPreparedSums, ExclusiveLock)) return 0;
     const Ranges ranges = wanted_ranges(counter);
     bool prepared = false;
-    for (const Range& range : ranges.all()) {
-        if (prepared) break;
+    // In turns: one that cannot be prepared is an error, and must not keep the others from it.
+    const std::span<const Range> all = ranges.all();
+    const std::size_t first = all.empty() ? 0 : pg_prng_uint64_range(&pg_global_prng_state, 0, all.size() - 1);
+    for (std::size_t i = 0; i < all.size() && !prepared; ++i) {
+        const Range& range = all[(first + i) % all.size()];
         prepared = !has_prepared_sums(counter, range.since, range.until) && prepare(counter, range);
     }
     as_user(extension_owner(), [&] {
