@@ -12,7 +12,7 @@ class Reader:
 
     def pause(self):
         kind, steps = self.hold
-        if steps:
+        if steps and not self.storm.is_behind:
             self.storm.progress.wait(kind, self.rng.randint(1, steps))
 
     def transact(self):

@@ -24,6 +24,9 @@ CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected, errors.LockNo
              errors.CardinalityViolation)
 # What recovery may do to readers of a standby
 RECOVERY_CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected, errors.QueryCanceled)
+# Replay waits for readers, and the disk ends somewhere: with so many bytes of WAL still to be replayed by a standby writers wait, and readers hold
+# no snapshots, until it has come so near
+MOST_TO_REPLAY, NEAR = 2 << 30, 64 << 20
 
 
 class Session:
@@ -55,6 +58,7 @@ class Storm:
         self.maintained = {shape.name: threading.Lock() for shape in shapes}
         self.failure = None
         self.stopping = False
+        self.is_behind = False  # the standby
         self.broken_is_fine = False  # the server is about to be stopped
         self.threads = []
 
@@ -101,6 +105,8 @@ class Storm:
         self.start_writers(writers)
         for hold in (("write", 10), ("write", 30), ("write", 100), ("write", 400), ("maintenance", 3), ("maintenance", 8)):
             self._start(f"reader {hold[0]} {hold[1]}", self.connect_reader, self._read, hold)
+        if self.on_standby:
+            self._start("replay", self.connect_reader, self._watch_replay)
         with self.progress.changed:
             done = self.progress.changed.wait_for(lambda: self.failure or self._enough(readers, met), limit)
         self.stop()
@@ -173,6 +179,7 @@ class Storm:
     def _write(self, session, rng, patience):
         writer = Writer(session, self, rng, patience)
         while not self.stopping:
+            self._wait_for_replay()
             try:
                 ending = writer.transact()
             except CONFLICTS as error:
@@ -193,5 +200,20 @@ class Storm:
     def _maintain(self, session, rng, waits):
         maintainer = Maintainer(session, self, rng, waits)
         while not self.stopping:
+            self._wait_for_replay()
             maintainer.maintain()
             self.progress.wait("write", rng.randint(1, 30))
+
+    def _watch_replay(self, session, rng):
+        cursor = session.cursor()
+        while not self.stopping:
+            cursor.execute("SELECT coalesce(pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()), 0)")
+            (behind,) = cursor.fetchone()
+            if behind > MOST_TO_REPLAY and not self.is_behind:
+                self.progress.advance("replay caught up")
+            self.is_behind = behind > (NEAR if self.is_behind else MOST_TO_REPLAY)
+            self.progress.wait("reader", 10, limit=1)
+
+    def _wait_for_replay(self):
+        while self.is_behind and not self.stopping:
+            self.progress.wait("reader", 10, limit=1)
