@@ -166,17 +166,27 @@ def on_major(major, *layers):
     return layer
 
 
+def assertions(log, mode):
+    """The SQL layers and those of the index on servers with assertions. pgTAP is the distribution's, of 15."""
+    layers = [on_major("15-assert", REGRESS, PGTAP), on_major("18-assert", REGRESS)]
+    return all([*(layer(log, mode) for layer in layers), index(log, "test", TOPK_ASSERT="1")])
+
+
 def valgrind(log, mode):
-    """The regression tests with every process of the server under memcheck, on the build with assertions."""
+    return all([under_memcheck(name, log) for name in servers.FROM_SOURCE])
+
+
+def under_memcheck(name, log):
+    """The regression tests with every process of the server under memcheck, on a build with assertions."""
     command = ["valgrind", "--quiet", "--leak-check=no", "--trace-children=yes", "--num-callers=30", "--gen-suppressions=all",
-               "--error-markers=BEGIN-ERROR,END-ERROR", f"--suppressions={servers.SERVERS}/15-assert/valgrind.supp"]
+               "--error-markers=BEGIN-ERROR,END-ERROR", f"--suppressions={servers.SERVERS}/{name}/valgrind.supp"]
     with tempfile.TemporaryDirectory(prefix="topk-valgrind-") as reports:
         shutil.chown(reports, servers.server_ids()[0])
-        with other_server("15-assert", wrapper=[*command, f"--log-file={reports}/%p"], start_seconds=300) as server:
+        with other_server(name, wrapper=[*command, f"--log-file={reports}/%p"], start_seconds=300) as server:
             good = run(server.client("make", "-C", "extension", "installcheck", "ISOLATION="), log)
             server.stop("fast", seconds=300)  # the ends of the processes are looked at too
         errors = [text for report in Path(reports).iterdir() if "BEGIN-ERROR" in (text := report.read_text(errors="replace"))]
-        note(log, *errors, f"valgrind: {len(list(Path(reports).iterdir()))} processes, {len(errors)} with errors")
+        note(log, *errors, f"valgrind on {name}: {len(list(Path(reports).iterdir()))} processes, {len(errors)} with errors")
         return good and not errors
 
 
@@ -196,9 +206,9 @@ def side_by_side(log, runs):
     return not any(ends)
 
 
-def index(log, mode):
+def index(log, mode, **variables):
     """Lists of the index against sorts of the table, on the oldest and the newest major at once."""
-    environment = {**(INDEX_SOAK_ENVIRONMENT if mode == "soak" else {}), **os.environ}
+    environment = {**(INDEX_SOAK_ENVIRONMENT if mode == "soak" else {}), **variables, **os.environ}
     return side_by_side(log, [(major, ["tests/index"], {**environment, "TOPK_MAJORS": str(major)}) for major in sorted({servers.native_major(), 18})])
 
 
@@ -251,7 +261,7 @@ def demo(log, mode):
 
 LAYERS = {"build": build, "style": style, "unit": unit, "asan": sanitized("asan"), "tsan": sanitized("tsan"), "fuzz": fuzz,
           "regress": sql(REGRESS), "pgtap": sql(PGTAP), "pg17": on_major(17, REGRESS, PGTAP), "pg18": on_major(18, REGRESS, PGTAP),
-          "index": index, "assert": on_major("15-assert", REGRESS, PGTAP), "valgrind": valgrind, "model": model, "citizen": citizen,
+          "index": index, "assert": assertions, "valgrind": valgrind, "model": model, "citizen": citizen,
           "promtool": promtool, "ops": ops, "images": images, "e2e": e2e, "serve": serve, "page": page, "demo": demo}
 # Layers of `soak` only, unless named
 SOAK_ONLY = {"assert", "valgrind", "images"}

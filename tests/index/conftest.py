@@ -19,7 +19,7 @@ COUNTED = []
 
 def pytest_report_header():
     return " ".join(f"TOPK_{name}={getattr(settings, name)}" for name in
-                    ("SEED", "METHOD", "MAJORS", "READERS", "STANDBY_READERS", "CONTROL_READERS", "MERGES", "SNAPSHOTS", "ROLLED_ROWS", "ROLL_UP_KILLS", "UPSERTS", "CRASHES", "DAMAGES", "SIZE"))
+                    ("SEED", "METHOD", "MAJORS", "READERS", "STANDBY_READERS", "CONTROL_READERS", "MERGES", "SNAPSHOTS", "ROLLED_ROWS", "ROLL_UP_KILLS", "UPSERTS", "CRASHES", "DAMAGES", "SIZE", "ASSERT"))
 
 
 def pytest_ignore_collect(collection_path):
@@ -60,10 +60,14 @@ def variants(major):
     return prepare(major, settings.VARIANTS)
 
 
+def server_name(major):
+    return f"{major}-assert" if settings.ASSERT else major
+
+
 @functools.cache  # a checkout that is edited meanwhile stays out of the run
 def prepare(major, names=()):
     try:
-        return servers.prepare(major, names)
+        return servers.prepare(server_name(major), names)
     except servers.Unavailable as error:
         pytest.skip(f"no PostgreSQL {major} here: {error}")
 
@@ -74,7 +78,7 @@ def start(run_directory, test_name, major):
     prepare(major)
 
     def make(name="server", library=None, **more):
-        server = servers.Server(major, run_directory / test_name / name, library, {**settings.STORM_SETTINGS, **more})
+        server = servers.Server(server_name(major), run_directory / test_name / name, library, {**settings.STORM_SETTINGS, **more})
         make.started.append(server)
         return server.__enter__()
     make.started = []

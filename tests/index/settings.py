@@ -19,6 +19,7 @@ CRASHES = int(os.environ.get("TOPK_CRASHES") or 3)
 DAMAGES = int(os.environ.get("TOPK_DAMAGES") or 84)
 SIZE = float(os.environ.get("TOPK_SIZE") or 0.1)
 MAJORS = [int(major) for major in os.environ.get("TOPK_MAJORS", "15 18").split()]
+ASSERT = bool(os.environ.get("TOPK_ASSERT"))
 KEEP = bool(os.environ.get("TOPK_KEEP"))
 
 # Servers: deadlocks and prepared transactions are part of the mix, autovacuum is busy; plans are the tests' matter.

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """Throwaway PostgreSQL servers with the extension of this checkout: the machine's own major natively, others in chroots
-(chroot.sh), `15-assert` built from source (source.sh). All answer on 127.0.0.1; none touches an installed server's folders.
+(chroot.sh), `15-assert` and `18-assert` built from source (source.sh). All answer on 127.0.0.1; none touches an installed server's folders.
 
     prepare(17, ["topk_no_cas"])          builds the extension for a major, once; → {"topk_no_cas": its path}
     with Server(17, folder) as server, server.standby(other_folder) as replica:
@@ -37,7 +37,7 @@ CHROOT_SH, SOURCE_SH = HERE / "chroot.sh", HERE / "source.sh"
 CANNOT = 77  # the scripts' exit code where a server cannot be had on this machine
 
 CHROOTED = (17, 18)
-FROM_SOURCE = ("15-assert",)
+FROM_SOURCE = ("15-assert", "18-assert")
 # What is built and tested outside of the checkout
 SOURCES = ("extension", "sql", "expected", "tests/isolation", "tests/pgtap")
 
