@@ -22,10 +22,11 @@ from writers import Writer
 # What concurrent transactions may end in
 CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected, errors.LockNotAvailable, errors.UniqueViolation,
              errors.CardinalityViolation)
-# What recovery may do to readers of a standby
-RECOVERY_CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected, errors.QueryCanceled)
+# What recovery may do to readers of a standby. Nobody sees a deadlock between replay that waits for their snapshots and readers that wait for
+# a lock which it replayed: they give up.
+RECOVERY_CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected, errors.QueryCanceled, errors.LockNotAvailable)
 # Replay waits for readers, and the disk ends somewhere: with so many bytes of WAL still to be replayed by a standby writers wait, and readers hold
-# no snapshots, until it has come so near
+# no snapshots longer than they need, until it has come so near
 MOST_TO_REPLAY, NEAR = 2 << 30, 64 << 20
 
 
@@ -190,12 +191,20 @@ class Storm:
 
     def _read(self, session, rng, hold):
         reader = Reader(session, self, rng, hold, serializable=not self.on_standby)
+        if self.on_standby:
+            session.execute("SET lock_timeout = '2s'")
         while not self.stopping:
             try:
                 reader.transact()
             except RECOVERY_CONFLICTS if self.on_standby else CONFLICTS as error:
                 session.execute("ROLLBACK")
                 self.progress.advance(f"reader {type(error).__name__}")
+            except errors.InternalError_ as error:
+                # REINDEX CONCURRENTLY waits for who may be planning with the index that it drops: on the primary, not on a standby
+                if not self.on_standby or "could not open relation with OID" not in str(error):
+                    raise
+                session.execute("ROLLBACK")
+                self.progress.advance("reader met a dropped index")
 
     def _maintain(self, session, rng, waits):
         maintainer = Maintainer(session, self, rng, waits)
