@@ -169,7 +169,8 @@ def on_major(major, *layers):
 def assertions(log, mode):
     """The SQL layers and those of the index on servers with assertions. pgTAP is the distribution's, of 15."""
     layers = [on_major("15-assert", REGRESS, PGTAP), on_major("18-assert", REGRESS)]
-    return all([*(layer(log, mode) for layer in layers), index(log, "test", TOPK_ASSERT="1")])
+    majors = [name.removesuffix("-assert") for name in servers.FROM_SOURCE]
+    return all([*(layer(log, mode) for layer in layers), index_tests(log, majors, {"TOPK_ASSERT": "1"})])
 
 
 def valgrind(log, mode):
@@ -206,10 +207,13 @@ def side_by_side(log, runs):
     return not any(ends)
 
 
-def index(log, mode, **variables):
+def index_tests(log, majors, environment):
+    return side_by_side(log, [(major, ["tests/index"], {**environment, **os.environ, "TOPK_MAJORS": str(major)}) for major in majors])
+
+
+def index(log, mode):
     """Lists of the index against sorts of the table, on the oldest and the newest major at once."""
-    environment = {**(INDEX_SOAK_ENVIRONMENT if mode == "soak" else {}), **variables, **os.environ}
-    return side_by_side(log, [(major, ["tests/index"], {**environment, "TOPK_MAJORS": str(major)}) for major in sorted({servers.native_major(), 18})])
+    return index_tests(log, sorted({servers.native_major(), 18}), INDEX_SOAK_ENVIRONMENT if mode == "soak" else {})
 
 
 def citizen(log, mode):
