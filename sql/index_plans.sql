@@ -30,6 +30,16 @@ EXPLAIN (COSTS OFF) SELECT id FROM plans_many WHERE g = 1 ORDER BY views DESC, i
 EXPLAIN (COSTS OFF) SELECT m.id, p.pad FROM plans_many m JOIN plans p ON p.g = 1 AND p.id = m.id WHERE m.g = 1 ORDER BY m.views DESC, m.id LIMIT 10;
 RESET random_page_cost;
 DROP TABLE plans_many;
+-- How many rows a join or groups read for the limit is known above the table: few come from the candidates, many would be sorted
+CREATE TABLE plans_every_fourth (id int PRIMARY KEY);
+INSERT INTO plans_every_fourth SELECT 4 * n + 1 FROM generate_series(0, 9999) n;
+VACUUM ANALYZE plans_every_fourth;
+EXPLAIN (COSTS OFF) SELECT id FROM plans JOIN plans_every_fourth USING (id) WHERE g = 1 ORDER BY views DESC, id LIMIT 5;
+EXPLAIN (COSTS OFF) SELECT id FROM plans JOIN plans_every_fourth USING (id) WHERE g = 1 ORDER BY views DESC, id LIMIT 250;
+EXPLAIN (COSTS OFF) SELECT views, count(*) FROM plans WHERE g = 1 GROUP BY views ORDER BY views DESC LIMIT 5;
+EXPLAIN (COSTS OFF) SELECT views, count(*) FROM plans WHERE g = 1 GROUP BY views ORDER BY views DESC LIMIT 250;
+SELECT views, count(*) FROM plans WHERE g = 1 GROUP BY views ORDER BY views DESC LIMIT 5;
+DROP TABLE plans_every_fourth;
 
 -- In a parallel worker, with the leader's snapshot, of its own changes too
 SELECT set_config(name, 'on', false) FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query');  -- until 15, and since

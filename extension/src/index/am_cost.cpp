@@ -56,17 +56,24 @@ Walk walk_of(PlannerInfo* root, const IndexPath* path, int groups) {
             clamp_row_est(rows * clauselist_selectivity(root, of_walk, table, JOIN_INNER, nullptr))};
 }
 
-/// Whether the query's limit ends the scan: not if all rows will be sorted, nor if this is the inner side of a join.
-bool is_limited(const PlannerInfo* root, const IndexPath* path) {
-    if (root->limit_tuples <= 0 || path->path.param_info != nullptr) return false;
-    if (root->query_pathkeys == NIL) return bms_membership(root->all_baserels) == BMS_SINGLETON;
-    int ordered;  // by so many columns of the query's order; an incremental sort by the others ends soon after the limit
-    return pathkeys_count_contained_in(root->query_pathkeys, path->path.pathkeys, &ordered) || ordered > 0;
+/// How far the query may read the path's rows.
+enum class Wanted {
+    kAll,      // all of them: they will be sorted, or are the inner side of a join
+    kLimit,    // until it has limit_tuples rows of this table
+    kFraction  // the first ones, but what is above the table (a join) decides how many
+};
+
+Wanted wanted_of(const PlannerInfo* root, const IndexPath* path) {
+    if (root->tuple_fraction <= 0 || path->path.param_info != nullptr) return Wanted::kAll;
+    if (root->query_pathkeys != NIL) {
+        int ordered;  // by so many columns of the query's order; an incremental sort by the others ends soon after the limit
+        if (!pathkeys_count_contained_in(root->query_pathkeys, path->path.pathkeys, &ordered) && ordered == 0) return Wanted::kAll;
+    }
+    return root->limit_tuples > 0 && bms_membership(root->all_baserels) == BMS_SINGLETON ? Wanted::kLimit : Wanted::kFraction;
 }
 
-/// Rows that will be read: all of the walk, or the query's limit stretched by what its other conditions filter out.
-double rows_read(const PlannerInfo* root, const IndexPath* path, const Walk& walk) {
-    if (!is_limited(root, path)) return walk.walked_rows;
+/// Rows that a limit reads: stretched by what other conditions filter out.
+double rows_of_limit(const PlannerInfo* root, const IndexPath* path, const Walk& walk) {
     const double kept = std::min(1.0, clamp_row_est(path->indexinfo->rel->rows) / walk.walked_rows);
     return std::min(walk.walked_rows, root->limit_tuples / kept);
 }
@@ -93,16 +100,24 @@ extern "C" void topk_costestimate(PlannerInfo* root, IndexPath* path, double loo
     const double entries = std::min(walk.group_rows, 8 * k);
     // The first of the group's pages costs what it costs other access methods, lest we look cheaper for a single row.
     *startup = random_page_cost * (1 + kCachedPage * (1 + entries / kEntriesPerPage)) + cpu_operator_cost * entries;
+    const double candidates = 3 * k;  // a group keeps them for 4 k; some of them may be dead
     double skipped = 0;
+    double later = 0;  // what a query pays only if it reads on
     if (!walk.is_list || path->indexscandir == BackwardScanDirection) {
         *startup += 2 * fallback_cost(path, walk.group_rows);
-    } else if (rows_read(root, path, walk) > 3 * k) {  // a group keeps candidates for 4 k; some of them may be dead
-        *startup += fallback_cost(path, walk.group_rows);
     } else {
-        skipped = std::max(0.0, walk.walked_rows - costs.indexSelectivity * path->indexinfo->rel->tuples);
+        const Wanted wanted = wanted_of(root, path);
+        const double rows = wanted == Wanted::kLimit ? rows_of_limit(root, path, walk) : walk.walked_rows;
+        if (rows > candidates && wanted != Wanted::kFraction) {
+            *startup += fallback_cost(path, walk.group_rows);
+        } else {
+            // The planner takes a share of the total that grows evenly with the rows: the fallback's whole cost where candidates end.
+            if (rows > candidates) later = fallback_cost(path, walk.group_rows) * walk.walked_rows / candidates;
+            skipped = std::max(0.0, walk.walked_rows - costs.indexSelectivity * path->indexinfo->rel->tuples);
+        }
     }
     // A row that meets the conditions is read twice, by us and by the executor; one that does not, by us alone.
-    *total = *startup + (cpu_index_tuple_cost + cpu_tuple_cost) * walk.walked_rows + kCachedPage * random_page_cost * skipped;
+    *total = *startup + (cpu_index_tuple_cost + cpu_tuple_cost) * walk.walked_rows + kCachedPage * random_page_cost * skipped + later;
     *selectivity = costs.indexSelectivity;
     *correlation = 0;
     *pages = path->indexinfo->pages;
