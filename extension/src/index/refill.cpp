@@ -161,8 +161,8 @@ void refill(OpenIndex& index, std::span<GroupHead> groups, BufferAccessStrategy 
     PhysicalScan scan(index, strategy);
     MemoryContext step_context = AllocSetContextCreate(page_context, "topk refill step", ALLOCSET_DEFAULT_SIZES);
     MemoryContextSwitchTo(step_context);
-    for (std::span<Version> versions; scan.next_page(&versions);) {
-        vacuum_point();
+    // It sleeps before it reads a page, not after: nothing keeps what a page's versions have in TOAST tables.
+    for (std::span<Version> versions; vacuum_point(), scan.next_page(&versions);) {
         for (const Version& version : versions)
             insert_found(index, version, [groups](std::uint64_t hash) { return is_wanted(groups, hash); });
         MemoryContextReset(step_context);
