@@ -39,7 +39,33 @@ EXPLAIN (COSTS OFF) SELECT id FROM plans JOIN plans_every_fourth USING (id) WHER
 EXPLAIN (COSTS OFF) SELECT views, count(*) FROM plans WHERE g = 1 GROUP BY views ORDER BY views DESC LIMIT 5;
 EXPLAIN (COSTS OFF) SELECT views, count(*) FROM plans WHERE g = 1 GROUP BY views ORDER BY views DESC LIMIT 250;
 SELECT views, count(*) FROM plans WHERE g = 1 GROUP BY views ORDER BY views DESC LIMIT 5;
-DROP TABLE plans_every_fourth;
+-- A window reads them all
+CREATE FUNCTION takes_index(query text) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE line text; found boolean := false;
+BEGIN
+    FOR line IN EXECUTE 'EXPLAIN ' || query LOOP found := found OR line ~ 'using plans_top'; END LOOP;
+    RETURN found;
+END $$;
+SELECT takes_index('SELECT views, count(*) FROM plans WHERE g = 1 GROUP BY views ORDER BY views DESC LIMIT 5'),
+    takes_index('SELECT views, sum(id) OVER () FROM plans WHERE g = 1 ORDER BY views DESC LIMIT 5');
+DROP FUNCTION takes_index;
+-- What others pay for the group by another index, however large the table
+CREATE TABLE plans_groups (g int, id int, views bigint, PRIMARY KEY (g, id));
+INSERT INTO plans_groups SELECT n / 4000, n, (n * 7919::bigint) % 10007 FROM generate_series(0, 399999) n;
+CREATE INDEX plans_groups_top ON plans_groups USING topk (g, views DESC, id) WITH (k = 100);
+VACUUM ANALYZE plans_groups;
+EXPLAIN (COSTS OFF) SELECT o.id, p.pad FROM plans_groups o LEFT JOIN plans p ON p.g = 0 AND p.id = o.id WHERE o.g = 1 ORDER BY o.views DESC, o.id LIMIT 20;
+EXPLAIN (COSTS OFF) SELECT views, count(*) FROM plans_groups WHERE g = 1 GROUP BY views ORDER BY views DESC LIMIT 20;
+ALTER TABLE plans_groups DROP CONSTRAINT plans_groups_pkey;  -- now they pay for the table
+CREATE INDEX ON plans_groups (g) WHERE id > 0;
+EXPLAIN (COSTS OFF) SELECT views, count(*) FROM plans_groups WHERE g = 1 GROUP BY views ORDER BY views DESC LIMIT 20;
+DROP INDEX plans_groups_top;
+ALTER TABLE plans_groups ADD h int NOT NULL DEFAULT 0;
+CREATE INDEX plans_groups_of_two_top ON plans_groups USING topk (h, g, views DESC, id) WITH (k = 100);
+CREATE INDEX ON plans_groups (h);
+ANALYZE plans_groups;
+EXPLAIN (COSTS OFF) SELECT views, count(*) FROM plans_groups WHERE h = 0 AND g = 1 GROUP BY views ORDER BY views DESC LIMIT 20;
+DROP TABLE plans_every_fourth, plans_groups;
 
 -- In a parallel worker, with the leader's snapshot, of its own changes too
 SELECT set_config(name, 'on', false) FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query');  -- until 15, and since

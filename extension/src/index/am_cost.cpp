@@ -58,13 +58,14 @@ Walk walk_of(PlannerInfo* root, const IndexPath* path, int groups) {
 
 /// How far the query may read the path's rows.
 enum class Wanted {
-    kAll,      // all of them: they will be sorted, or are the inner side of a join
+    kAll,      // all of them: they will be sorted, or are the inner side of a join, or what is above the table may read all
     kLimit,    // until it has limit_tuples rows of this table
-    kFraction  // the first ones, but what is above the table (a join) decides how many
+    kFraction  // the first ones, but what is above the table (a join, groups) decides how many
 };
 
 Wanted wanted_of(const PlannerInfo* root, const IndexPath* path) {
-    if (root->tuple_fraction <= 0 || path->path.param_info != nullptr) return Wanted::kAll;
+    // A window may read all rows before it gives the first.
+    if (root->tuple_fraction <= 0 || path->path.param_info != nullptr || root->parse->hasWindowFuncs) return Wanted::kAll;
     if (root->query_pathkeys != NIL) {
         int ordered;  // by so many columns of the query's order; an incremental sort by the others ends soon after the limit
         if (!pathkeys_count_contained_in(root->query_pathkeys, path->path.pathkeys, &ordered) && ordered == 0) return Wanted::kAll;
@@ -78,11 +79,23 @@ double rows_of_limit(const PlannerInfo* root, const IndexPath* path, const Walk&
     return std::min(walk.walked_rows, root->limit_tuples / kept);
 }
 
-Cost fallback_cost(const IndexPath* path, double rows) {
+/// Reading a share of the table, and sorting so many rows.
+Cost fallback_cost(const IndexPath* path, double share, double rows) {
     const RelOptInfo* table = path->indexinfo->rel;
     const double compared = clamp_row_est(rows);
-    return seq_page_cost * table->pages + (cpu_tuple_cost + cpu_operator_cost) * table->tuples +
+    return share * (seq_page_cost * table->pages + (cpu_tuple_cost + cpu_operator_cost) * table->tuples) +
            2 * cpu_operator_cost * compared * std::max(1.0, log2(compared));
+}
+
+/// True if the table has a btree that begins with the group columns.
+bool has_group_btree(const IndexOptInfo* index, int groups) {
+    ListCell* cell;
+    foreach (cell, index->rel->indexlist) {
+        const auto* other = lfirst_node(IndexOptInfo, cell);
+        if (other->relam != BTREE_AM_OID || other->indpred != NIL || other->nkeycolumns < groups) continue;
+        if (std::is_permutation(other->indexkeys, other->indexkeys + groups, index->indexkeys)) return true;
+    }
+    return false;
 }
 
 }  // namespace
@@ -104,15 +117,19 @@ extern "C" void topk_costestimate(PlannerInfo* root, IndexPath* path, double loo
     double skipped = 0;
     double later = 0;  // what a query pays only if it reads on
     if (!walk.is_list || path->indexscandir == BackwardScanDirection) {
-        *startup += 2 * fallback_cost(path, walk.group_rows);
+        *startup += 2 * fallback_cost(path, 1, walk.group_rows);
     } else {
         const Wanted wanted = wanted_of(root, path);
         const double rows = wanted == Wanted::kLimit ? rows_of_limit(root, path, walk) : walk.walked_rows;
         if (rows > candidates && wanted != Wanted::kFraction) {
-            *startup += fallback_cost(path, walk.group_rows);
+            *startup += fallback_cost(path, 1, walk.group_rows);
         } else {
-            // The planner takes a share of the total that grows evenly with the rows: the fallback's whole cost where candidates end.
-            if (rows > candidates) later = fallback_cost(path, walk.group_rows) * walk.walked_rows / candidates;
+            if (rows > candidates) {
+                // The planner takes a share of the total that grows evenly with the rows: the whole of what other plans cost at least, with
+                // the group's rows side by side, where the candidates end.
+                const double share = has_group_btree(path->indexinfo, groups) ? walk.group_rows / path->indexinfo->rel->tuples : 1;
+                later = fallback_cost(path, share, walk.group_rows) * walk.walked_rows / candidates;
+            }
             skipped = std::max(0.0, walk.walked_rows - costs.indexSelectivity * path->indexinfo->rel->tuples);
         }
     }
