@@ -84,7 +84,19 @@ CREATE OR REPLACE FUNCTION m.again() RETURNS trigger LANGUAGE plpgsql AS $$ BEGI
 SELECT t.error($$SELECT topk.flush('f', 'events', t.deltas(t.hour('2020-01-01Z', t.entry('a', 1))), NULL, NULL, ARRAY[t.advance(0, 1, 0, 1)])$$);
 DROP TRIGGER again ON m.f_hour;
 SELECT topk.flush('f', 'events', t.deltas(t.hour('2020-01-01Z', t.entry('a', 1))), NULL, NULL, ARRAY[t.advance(0, 1, 0, 1)]);
+
+-- Nor does what an index of the hour's is for run by looking whether it serves: more rows are asked for than the topk index has.
+INSERT INTO m.f_hour SELECT '2020-01-01Z', 'v' || n, n FROM generate_series(1, 12000) n;
+CREATE INDEX ON m.f_hour_20200101 (window_start) WHERE m.evil(1);
+CREATE INDEX few ON m.f_hour_20200101 USING topk (window_start, views DESC, video_id) WITH (k = 1);
+-- Made anew, the others are looked at after those.
+REINDEX INDEX CONCURRENTLY m.f_hour_20200101_pkey;
+REINDEX INDEX CONCURRENTLY m.f_hour_20200101_window_start_views_video_id_idx;
 RESET ROLE;
+\c -
+SET search_path = m, public; SET timezone = 'UTC';
+SELECT count(*), min(views), max(views) FROM topk('hour', 1000, '2020-01-01Z', 'f');
+DROP INDEX m.few, m.f_hour_20200101_window_start_idx;
 
 SET client_min_messages = error;
 SELECT topk.drop_counter('f');

@@ -30,11 +30,13 @@ Statement revise_statement = {
     "gone)"
     " WHERE NOT w.gone ON CONFLICT (counter, span, window_start) DO UPDATE SET revision = r.revision + 1"};
 
-// Lists that could not be made are tried again at once.
+// Lists that could not be made are tried again at once; not one that refresh tries, or has tried, in a transaction that is open: it may
+// take long, and flushes queue behind us.
 Statement try_again_statement = {
-    "DELETE FROM topk.list_failure_data f USING (VALUES ('day', $2), ('hour', $3), ('month', $4), ('all_time', '-infinity')) w (span, "
+    "DELETE FROM topk.list_failure_data WHERE ctid = ANY (ARRAY("
+    "SELECT f.ctid FROM topk.list_failure_data f, (VALUES ('day', $2), ('hour', $3), ('month', $4), ('all_time', '-infinity')) w (span, "
     "window_start)"
-    " WHERE f.counter = $1 AND f.span = w.span AND f.window_start = w.window_start"};
+    " WHERE f.counter = $1 AND f.span = w.span AND f.window_start = w.window_start FOR UPDATE OF f SKIP LOCKED))"};
 
 struct Correction {
     const char* counter;
@@ -219,7 +221,7 @@ std::int64_t correct(const Counter& counter, const Correction& correction, const
     const Counter now = find_counter(counter.name, Snapshot::kFresh);
     refuse_expired(now, hour.start);
     const std::int64_t after = corrected_views(correction, before);
-    if (before == 0 && (!hour.stored || !has_partition(counter, hour.start))) create_partition(counter, hour.start);
+    if (before == 0 && (!hour.stored || !has_partition(counter, hour.start))) create_partition_in_time(counter, hour.start);
     at_rows(counter, correction.video_id, [&] { store_views(counter, place, correction.video_id, before, after); });
     correct_roll_ups(now, correction, hour, markers);
     const Argument name = text_value(counter.name);

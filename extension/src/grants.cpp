@@ -89,8 +89,17 @@ void change_access(FunctionCallInfo fcinfo, void (*change)(const Counter&, const
         const Counter counter = find_counter(access.counter, Snapshot::kFresh);
         require_access(counter, {"admin"}, Snapshot::kFresh);
         hold_counter(counter);
-        lock_counter(counter.hour_table, LockPurpose::kPartitions, ExclusiveLock);
-        change(counter, access);
+        // A flush may wait for the lock on partitions behind us.
+        const auto refuse = [&](int waited_ms) {
+            ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+                            errmsg("could not lock the tables of counter \"%s\" in %d ms", counter.name, waited_ms),
+                            errhint("Look in pg_locks for who keeps one of them, or makes partitions, and try again.")));
+        };
+        const auto locked = [&] {
+            lock_counter(counter.hour_table, LockPurpose::kPartitions, ExclusiveLock);
+            change(counter, access);
+        };
+        with_bounded_wait(locked, refuse);
     });
 }
 

@@ -105,20 +105,6 @@ Hours hours_ahead(const Counter& counter) {
     return load_hours(counter, now, end, Snapshot::kFresh);
 }
 
-/// Makes the partition unless somebody makes partitions of the counter right now. A flush may be waiting for that lock behind us, so nobody
-/// waits for the table without end.
-bool make_in_time(const Counter& counter, TimestampTz start) {
-    if (!try_lock_counter(counter.hour_table, LockPurpose::kPartitions, ExclusiveLock)) return false;
-    const auto refuse = [&](int waited_ms) {
-        ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-                        errmsg("could not lock the hour table of counter \"%s\" in %d ms", counter.name, waited_ms),
-                        errdetail("A partition for hour %s is to be made ahead of time.", timestamptz_to_str(start)),
-                        errhint("The next run tries again. If that does not help, look in pg_locks for who keeps the table.")));
-    };
-    with_bounded_wait([&] { create_partition(counter, start); }, refuse);
-    return true;
-}
-
 }  // namespace
 
 bool has_partition(const Counter& counter, TimestampTz start) {
@@ -133,6 +119,16 @@ void create_partition(const Counter& counter, TimestampTz start) {
     const Hours hours = partition_hours(counter, start);
     if (!has_partition(counter, start)) as_user(counter.owner, [&] { attach_new_table(counter, hours); });
     if (!hours.front().stored) store_hours(counter, hours);
+}
+
+void create_partition_in_time(const Counter& counter, TimestampTz start) {
+    const auto refuse = [&](int waited_ms) {
+        ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+                        errmsg("could not lock the hour table of counter \"%s\" in %d ms", counter.name, waited_ms),
+                        errdetail("A partition for hour %s is to be made.", timestamptz_to_str(start)),
+                        errhint("Try again. If that does not help, look in pg_locks for who keeps the table.")));
+    };
+    with_bounded_wait([&] { create_partition(counter, start); }, refuse);
 }
 
 void store_hours_of_partitions(const Counter& counter) {
@@ -162,7 +158,7 @@ TOPK_SQL_FUNCTION(topk_make_partitions) {
         require_access(counter, {"admin"}, Snapshot::kFresh);
         for (const Hour& hour : load_hours(counter, since, until, Snapshot::kFresh)) {
             if (has_partition(counter, hour.start)) continue;
-            create_partition(counter, hour.start);
+            create_partition_in_time(counter, hour.start);
             ++made;
         }
     });
@@ -179,7 +175,9 @@ TOPK_SQL_FUNCTION(topk_make_partition_ahead) {
         const Hours hours = hours_ahead(counter);
         const auto missing =
             std::find_if(hours.begin(), hours.end(), [&](const Hour& hour) { return !has_partition(counter, hour.start); });
-        made = missing != hours.end() && make_in_time(counter, missing->start);
+        // Not while somebody makes partitions of the counter right now.
+        made = missing != hours.end() && try_lock_counter(counter.hour_table, LockPurpose::kPartitions, ExclusiveLock);
+        if (made) create_partition_in_time(counter, missing->start);
     });
     PG_RETURN_BOOL(made);
 }

@@ -17,6 +17,10 @@ bool has_partition(const Counter& counter, TimestampTz start);
 /// Failure: 22023 if no hour of the counter begins at start; 55000 if it has expired.
 void create_partition(const Counter& counter, TimestampTz start);
 
+/// The same for who may keep flushes waiting meanwhile, by this lock or another: ten seconds at most for each lock, or the session's
+/// lock_timeout. Failure: 55P03, too.
+void create_partition_in_time(const Counter& counter, TimestampTz start);
+
 /// Stores the hours of every partition that is there, of a table which came with its partitions: from a dump of the owner's
 /// tables alone, for one. Those of partitions without bounds, or of more than a year, are left out. Requires: SPI connected.
 void store_hours_of_partitions(const Counter& counter);
