@@ -141,9 +141,13 @@ tl::expected<std::map<Partition, Offset>, KafkaStartError> ends_now(KafkaSource&
         if (!topic) {
             return tl::unexpected(KafkaStartError{"cannot ask for the topic's end: " + topic.error(), true});
         }
+        if (!topic->missing.empty()) {
+            const auto& [partition, why] = *topic->missing.begin();
+            return tl::unexpected(KafkaStartError{fmt::format("cannot ask for the end of partition {}: {}", raw(partition), why), true});
+        }
         std::map<Partition, Offset> ends;
-        for (std::size_t i = 0; i < topic->log_ends.size(); ++i) {
-            ends[Partition{static_cast<std::int32_t>(i)}] = topic->log_ends[i];
+        for (std::size_t i = 0; i < topic->partitions.size(); ++i) {
+            ends[topic->partitions[i]] = topic->log_ends[i];
         }
         return ends;
     });
@@ -250,12 +254,12 @@ int ingest(const IngestOptions& options) {
         SinkWorker worker(sink, SinkWorker::Mode::kThread);
         Pipeline pipeline(**source, worker, clock, std::move(config));
         exit_code = run_until_stopped(pipeline, maintenance ? &*maintenance : nullptr, endpoint);
-        // librdkafka's close may hang; then the broker notices by the session timeout. Covers the worker's end too: a connect under
-        // way cannot be broken.
-        watch.emplace(kLeaveGroup + milliseconds(1000), exit_code, "leaving hangs; exiting without it");
-    }
-    if (!(*source)->leave(kLeaveGroup)) {
-        spdlog::warn("the group could not be left in time; the broker notices by the session timeout");
+        // librdkafka's close may hang; then the broker notices by the session timeout. So may the ends of the worker and of maintenance,
+        // for a connect under way cannot be broken: the group does not wait for them.
+        watch.emplace(kLeaveGroup + milliseconds(1000), exit_code, "the brokers or the database hang; exiting without them");
+        if (!(*source)->leave(kLeaveGroup)) {
+            spdlog::warn("the group could not be left in time; the broker notices by the session timeout");
+        }
     }
     source->reset();
     return exit_code;

@@ -42,10 +42,13 @@ bool needs_a_human(rd_kafka_resp_err_t error) {
            error == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID || error == RD_KAFKA_RESP_ERR_INCONSISTENT_GROUP_PROTOCOL;
 }
 
-bool loses_position(rd_kafka_resp_err_t error) {
+/// After which this partition is not read on from where it was: its position is gone, or what is there cannot be read, which librdkafka
+/// would pass over.
+bool stops_partition(rd_kafka_resp_err_t error) {
     return error == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET || error == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE ||
            error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || error == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
-           error == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC;
+           error == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC || error == RD_KAFKA_RESP_ERR__BAD_MSG ||
+           error == RD_KAFKA_RESP_ERR__BAD_COMPRESSION || error == RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED;
 }
 
 std::optional<std::string_view> bytes(const void* data, std::size_t size) {
@@ -321,7 +324,7 @@ SourceEvent KafkaSource::event_of(const rd_kafka_message_t& message) const {
         return EndOfPartition{Partition{message.partition}, Offset{message.offset}};
     }
     const std::string text = rd_kafka_message_errstr(&message);
-    if (message.rkt != nullptr && message.partition >= 0 && loses_position(message.err)) {
+    if (message.rkt != nullptr && message.partition >= 0 && stops_partition(message.err)) {
         return PartitionTrouble{Partition{message.partition}, text};
     }
     return SourceTrouble{text, needs_a_human(message.err)};
@@ -430,24 +433,35 @@ tl::expected<int, std::string> KafkaSource::ask_partition_count() {
     return metadata->topics[0].partition_cnt;
 }
 
-tl::expected<std::vector<Offset>, std::string> KafkaSource::ask_offsets(const std::vector<Partition>& partitions, std::int64_t logical) {
+/// Of the topic's partitions that are not missing; those found to be are noted.
+tl::expected<std::map<Partition, Offset>, std::string> KafkaSource::ask_offsets(std::int64_t logical, TopicState& topic) {
     std::vector<StartAt> asked;
-    for (const Partition partition : partitions) {
-        asked.push_back({partition, Offset{logical}});
+    for (const Partition partition : topic.partitions) {
+        if (!topic.missing.contains(partition)) {
+            asked.push_back({partition, Offset{logical}});
+        }
+    }
+    std::map<Partition, Offset> offsets;
+    if (asked.empty()) {
+        return offsets;
     }
     // Its timestamps -1 and -2 are ListOffsets' latest (under read_committed: the last stable one) and earliest: one request
     // a broker instead of one a partition.
     const List list = list_of(asked);
-    if (const auto error = rd_kafka_offsets_for_times(handle_.get(), list.get(), kAskTimeoutMs)) {
+    const auto error = rd_kafka_offsets_for_times(handle_.get(), list.get(), kAskTimeoutMs);
+    const bool none_has_leader = error == RD_KAFKA_RESP_ERR__NOENT;
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR && !none_has_leader) {
         return tl::unexpected(std::string(rd_kafka_err2str(error)));
     }
-    std::vector<Offset> offsets;
     for (int i = 0; i < list->cnt; ++i) {
         const rd_kafka_topic_partition_t& answer = list->elems[i];
-        if (answer.err != RD_KAFKA_RESP_ERR_NO_ERROR || answer.offset < 0) {
-            return tl::unexpected(fmt::format("partition {}: {}", answer.partition, rd_kafka_err2str(answer.err)));
+        if (none_has_leader || answer.err != RD_KAFKA_RESP_ERR_NO_ERROR || answer.offset < 0) {
+            const bool told = answer.err != RD_KAFKA_RESP_ERR_NO_ERROR;
+            topic.missing.emplace(Partition{answer.partition},
+                                  rd_kafka_err2str(told ? answer.err : RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE));
+        } else {
+            offsets.emplace(Partition{answer.partition}, Offset{answer.offset});
         }
-        offsets.push_back(Offset{answer.offset});
     }
     return offsets;
 }
@@ -465,17 +479,20 @@ tl::expected<TopicState, std::string> KafkaSource::describe(const std::vector<Pa
     }
     topic.cluster_id = cluster;
     rd_kafka_mem_free(handle_.get(), cluster);
-    std::vector<Partition> asked = partitions;
+    topic.partitions = partitions;
     for (int i = 0; partitions.empty() && i < *count; ++i) {
-        asked.push_back(Partition{i});
+        topic.partitions.push_back(Partition{i});
     }
-    auto starts = ask_offsets(asked, RD_KAFKA_OFFSET_BEGINNING);
-    auto ends = starts ? ask_offsets(asked, RD_KAFKA_OFFSET_END) : starts;
+    const auto starts = ask_offsets(RD_KAFKA_OFFSET_BEGINNING, topic);
+    const auto ends = starts ? ask_offsets(RD_KAFKA_OFFSET_END, topic) : starts;
     if (!ends) {
         return tl::unexpected(ends.error());
     }
-    topic.log_starts = std::move(*starts);
-    topic.log_ends = std::move(*ends);
+    std::erase_if(topic.partitions, [&](Partition partition) { return topic.missing.contains(partition); });
+    for (const Partition partition : topic.partitions) {
+        topic.log_starts.push_back(starts->at(partition));
+        topic.log_ends.push_back(ends->at(partition));
+    }
     return topic;
 }
 

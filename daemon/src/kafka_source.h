@@ -103,7 +103,7 @@ class KafkaSource final : public Source {
     void unassign(const std::vector<Partition>& partitions);
     void warn_of_too_many();
     tl::expected<int, std::string> ask_partition_count();
-    tl::expected<std::vector<Offset>, std::string> ask_offsets(const std::vector<Partition>& partitions, std::int64_t logical);
+    tl::expected<std::map<Partition, Offset>, std::string> ask_offsets(std::int64_t logical, TopicState& topic);
 
     std::string topic_name_;
     KafkaEndWatch end_watch_;

@@ -50,7 +50,8 @@ void PartitionState::hold() {
     }
 }
 
-StartAt PartitionState::start() {
+StartAt PartitionState::start(Instant now) {
+    started_at_ = now;
     if (phase_ == Phase::kHeld) {
         phase_ = Phase::kRunning;
         position_ = committed_;

@@ -64,8 +64,8 @@ class PartitionState {
     void adopt(const ClaimedPartition& claimed, Offset log_start);
 
     // Reading.
-    void hold();      ///< running → held; position and watermark are the committed ones again
-    StartAt start();  ///< held or interrupted → running: where the source starts it
+    void hold();                 ///< running → held; position and watermark are the committed ones again
+    StartAt start(Instant now);  ///< held or interrupted → running: where the source starts it
     bool reading() const { return phase_ == Phase::kRunning && reading_; }
     void interrupt() { reading_ = false; }  ///< the source stopped it; the position stays
     bool interrupted() const { return phase_ == Phase::kRunning && !reading_; }
@@ -90,6 +90,8 @@ class PartitionState {
     void reached_end() { at_end_ = true; }  ///< the source said that nothing is left below the position
     bool at_end() const { return at_end_; }
     /// Whether it is read, at its end, and was silent for so long. The end may have moved since it was told.
+    /// The last record, or the last start if that came after it.
+    Instant quiet_since() const { return std::max(quiet_since_, started_at_); }
     bool silent(Instant now, std::chrono::milliseconds duration) const { return reading() && at_end_ && now - quiet_since_ >= duration; }
 
   private:
@@ -111,6 +113,7 @@ class PartitionState {
     bool reading_ = false;
     bool at_end_ = false;
     Instant quiet_since_;
+    Instant started_at_{};
 };
 
 }  // namespace topkd

@@ -16,6 +16,7 @@ namespace {
 
 constexpr milliseconds kClaimPatience{1000};
 constexpr milliseconds kClaimRetry{500};
+constexpr milliseconds kLeaderlessRetry{2000};
 constexpr milliseconds kDay{86'400'000};
 /// Hours further back than this are loaded when an event asks for them: max_age may be set to centuries.
 constexpr milliseconds kHoursLoadedAtMost{500 * kDay};
@@ -45,6 +46,7 @@ Pipeline::Status Pipeline::step() {
     }
     settle_revocation();
     unblock_claims();
+    watch_flush();
     if (status_ == Status::kRunning && !stopping_) {
         start_held();
     }
@@ -56,6 +58,7 @@ Pipeline::Status Pipeline::step() {
     } else if (status_ == Status::kRunning && !wait_while_full()) {
         poll_some();
         advance_idle();
+        watch_silence();
         check_finished();
     }
     return status_;
@@ -101,7 +104,27 @@ std::optional<TopicState> Pipeline::describe(const std::vector<Partition>& parti
     if (std::exchange(brokers_away_, false)) {
         spdlog::info("the brokers answer again");
     }
+    note_leaderless(*topic);
     return std::move(*topic);
+}
+
+// One of them keeps the others from nothing: it is left out, and claimed anew when somebody can tell its bounds.
+void Pipeline::note_leaderless(const TopicState& topic) {
+    for (const auto& [partition, why] : topic.missing) {
+        const auto [known, is_new] = leaderless_.try_emplace(partition, why);
+        if (is_new) {
+            spdlog::warn("{} is not read: the brokers do not tell its bounds: {}; going on with the others", name_of(partition), why);
+        }
+        known->second = why;
+        if (const auto found = partitions_.find(partition); found != partitions_.end()) {
+            found->second.claim_again(now_ + kLeaderlessRetry);
+        }
+    }
+    for (const Partition partition : topic.partitions) {
+        if (leaderless_.erase(partition) > 0) {
+            spdlog::info("{}: the brokers tell its bounds again", name_of(partition));
+        }
+    }
 }
 
 void Pipeline::submit_resume() {
@@ -118,10 +141,12 @@ void Pipeline::submit_resume() {
         database_works();
         return;
     }
-    if (auto topic = describe(request.partitions)) {
-        request.topic = std::move(*topic);
-        worker_.submit(ClaimJob{std::move(request)});
+    auto topic = describe(request.partitions);
+    if (!topic || !topic->missing.empty()) {
+        return;  // the next round resumes those that are left
     }
+    request.topic = std::move(*topic);
+    worker_.submit(ClaimJob{std::move(request)});
 }
 
 bool Pipeline::submit_claim() {
@@ -136,9 +161,10 @@ bool Pipeline::submit_claim() {
         return false;
     }
     auto topic = describe(request.partitions);
-    if (!topic) {
+    if (!topic || topic->partitions.empty()) {
         return false;
     }
+    request.partitions = topic->partitions;
     request.topic = std::move(*topic);
     for (const Partition partition : request.partitions) {
         partitions_.at(partition).claim_sent();
@@ -150,7 +176,9 @@ bool Pipeline::submit_claim() {
 // A flush may wait for rows that a stopped or vanished member's transaction holds, and only the claim of that member's
 // partitions ends that transaction. So a claim does not wait for a flush for long.
 void Pipeline::unblock_claims() {
-    const auto waits = [this](const auto& one) { return one.second.claim_due(now_) && !one.second.refused(); };
+    const auto waits = [this](const auto& one) {
+        return one.second.claim_due(now_) && !one.second.refused() && !leaderless_.contains(one.first);
+    };
     // With brokers that do not answer no claim can be sent, and cancelling would only keep the flushes from ever ending.
     const bool sendable = !stopping_ && !revocation_ && !brokers_away_ && !source_.assignment_lost();
     const bool blocked = flush_in_flight_ && sendable && std::any_of(partitions_.begin(), partitions_.end(), waits);
@@ -206,6 +234,7 @@ std::uint64_t Pipeline::left_to_read() const {
 void Pipeline::submit_flush() {
     policy_.flush_started(batch_, left_to_read(), now_);
     flush_in_flight_ = true;
+    flush_since_ = hung_since_ = now_;
     flush_cancelled_ = false;
     adopt_idle_advances(batch_);
     worker_.submit(FlushJob{std::exchange(batch_, std::exchange(spare_, Batch{}))});
@@ -306,6 +335,9 @@ void Pipeline::adopt(const ClaimRequest& request, const ClaimResult& result) {
 
 void Pipeline::finish(FlushDone& done) {
     flush_in_flight_ = false;
+    if (std::exchange(stuck_told_, false)) {
+        spdlog::info("the flush has ended after {} s", std::chrono::duration_cast<seconds>(now_ - flush_since_).count());
+    }
     if (done.result) {
         flush_succeeded(done);
     } else {
@@ -412,6 +444,15 @@ std::string Pipeline::trouble() const {
         if (state.refused()) {
             return name_of(partition) + " is not read: its stored offset is not plausible; the log names the remedy";
         }
+        if (leaderless_.contains(partition)) {
+            return name_of(partition) + " is not read: it has no leader that answers";
+        }
+        if (cut_off_.contains(partition)) {
+            return name_of(partition) + " is silent, and nothing tells that it is at its end";
+        }
+    }
+    if (stuck_told_) {
+        return "a flush is stuck in the database; the log names the remedy";
     }
     return stopping_ ? "stopping" : "";
 }

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -112,6 +113,7 @@ class Pipeline {
     void submit_next();
     void submit_resume();
     bool submit_claim();
+    void note_leaderless(const TopicState& topic);
     void unblock_claims();
     bool submit_hours();
     void submit_flush();
@@ -132,6 +134,7 @@ class Pipeline {
     void implausible(PartitionState& state, const ClaimedPartition& claimed, Offset start, Offset end);
     void refuse(PartitionState& state, const std::string& reason);
     void settle_unknown_flush(const ClaimRequest& request, const ClaimResult& result);
+    void watch_flush();
     void connection_lost();
     void database_failed(const SinkError& error);
     void database_works();
@@ -163,8 +166,9 @@ class Pipeline {
     std::chrono::milliseconds poll_timeout() const;
     std::string name_of(Partition partition) const;
 
-    // pipeline_idle.cpp: watermarks that follow the clock
+    // pipeline_idle.cpp: partitions of which no record comes: watermarks that follow the clock, or a warning
     void advance_idle();
+    void watch_silence();
     std::optional<Millis> idle_watermark(const PartitionState& state) const;
     void adopt_idle_advances(const Batch& batch);
 
@@ -193,6 +197,9 @@ class Pipeline {
     bool connected_ = true;
     bool must_resume_ = false;
     bool flush_in_flight_ = false;
+    Instant flush_since_{};    // of the one under way
+    Instant hung_since_{};     // the same, or since the connection was broken for it
+    bool stuck_told_ = false;  // of it
     bool stopping_ = false;
     bool discarded_at_stop_ = false;
     Backoff backoff_;
@@ -207,6 +214,9 @@ class Pipeline {
     std::optional<UnknownFlush> unknown_flush_;
     int topic_partitions_ = 0;
     bool brokers_away_ = false;
+    std::map<Partition, std::string> leaderless_;  // assigned ones without bounds, and why
+    std::set<Partition> cut_off_;                  // told to be silent without a proof of their end
+    Instant silence_at_{};                         // looked for next
 
     std::optional<Millis> missing_hour_;
     bool reload_hours_ = false;

@@ -1,6 +1,8 @@
-// Idle partitions: without records no event time passes, and a partition that stands still holds back the sealing of all.
-// So the owner of a partition that is silent at its end lets the watermark follow the clock, at a distance. Only on proof
+// Partitions of which no record comes. Idle ones: without records no event time passes, and a partition that stands still holds back the
+// sealing of all. So the owner of a partition that is silent at its end lets the watermark follow the clock, at a distance. Only on proof
 // that there is nothing to read: a consumer that is cut off, or waits for a transaction, sees the same silence.
+#include <spdlog/spdlog.h>
+
 #include "pipeline.h"
 
 namespace topkd {
@@ -10,6 +12,8 @@ namespace {
 constexpr std::chrono::milliseconds kIdleAdvanceInterval{2000};
 /// Less is not worth a flush: with a silent broker it would be the jitter of how well the database's clock is known.
 constexpr std::chrono::milliseconds kLeastAdvance{500};
+constexpr std::chrono::milliseconds kSilenceInterval{1000};
+constexpr std::chrono::seconds kCutOff{30};
 
 }  // namespace
 
@@ -49,6 +53,27 @@ void Pipeline::adopt_idle_advances(const Batch& batch) {
         const auto found = partitions_.find(partition);
         if (progress.idle() && progress.watermark && found != partitions_.end()) {
             found->second.raise_watermark(*progress.watermark);
+        }
+    }
+}
+
+// Such a partition looks idle to everybody else: known ends stand still with the broker, so it has no lag.
+void Pipeline::watch_silence() {
+    if (now_ < silence_at_) {
+        return;
+    }
+    silence_at_ = now_ + kSilenceInterval;
+    for (const auto& [partition, state] : partitions_) {
+        const std::optional<ConfirmedEnd> end = source_.confirmed_end(partition);
+        const Instant heard_of = std::max(state.quiet_since(), end ? end->as_of : state.quiet_since());
+        const bool cut_off = state.reading() && now_ >= heard_of + kCutOff;
+        if (cut_off && cut_off_.insert(partition).second) {
+            spdlog::warn(
+                "{}: for {} s no record, and no proof that it is at its end: its broker does not answer, or a producer's transaction is "
+                "open",
+                name_of(partition), kCutOff.count());
+        } else if (state.reading() && !cut_off && cut_off_.erase(partition) > 0) {
+            spdlog::info("{} is heard of again", name_of(partition));
         }
     }
 }

@@ -289,10 +289,16 @@ void Pipeline::on_revoked(const Revoked& revoked) {
     for (const Partition partition : revoked.partitions) {
         contributed = batch_.release(partition) || contributed;
         partitions_.erase(partition);
+        leaderless_.erase(partition);
+        cut_off_.erase(partition);
         std::erase_if(poisons_, [&](const auto& poison) { return poison.first.first == partition; });
     }
     if (contributed) {
         rewind("partitions were revoked");
+    }
+    if (partitions_.empty() && connected_ && !must_resume_ && !flush_in_flight_) {  // no flush will say that an outage is over
+        flush_failing_ = false;
+        database_works();
     }
     settle_revocation();
 }

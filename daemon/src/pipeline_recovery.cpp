@@ -16,6 +16,10 @@ namespace {
 
 constexpr milliseconds kRefusedRetry{5000};
 constexpr milliseconds kImplausibleRetry{500};
+/// Flushes are made to take three seconds at most.
+constexpr milliseconds kStuckFlush{10'000};
+/// Longer than any statement may take (see pg_connection): a server that does not end it is one that hangs.
+constexpr milliseconds kHungServer{330'000};
 
 }  // namespace
 
@@ -25,13 +29,23 @@ void Pipeline::implausible(PartitionState& state, const ClaimedPartition& claime
         state.claim_again(now_ + kImplausibleRetry);
         return;
     }
-    const bool below = claimed.status == ClaimStatus::kBelowStart;
-    refuse(state, fmt::format("the stored offset {} is {}; to go on from {}: "
-                              "SELECT topk.reset_progress('{}', '{}', {}, {}, '<reason>');",
-                              raw(claimed.next_offset),
-                              below ? fmt::format("below the log's start {}: records were removed before they were counted", raw(start))
-                                    : fmt::format("beyond the log's end {}: was the topic made again?", raw(end)),
-                              raw(start), config_.counter, config_.topic, raw(state.partition()), raw(start)));
+    const auto going_on_from = [&](Offset offset) {
+        return fmt::format("SELECT topk.reset_progress('{}', '{}', {}, {}, '<reason>');", config_.counter, config_.topic,
+                           raw(state.partition()), raw(offset));
+    };
+    if (claimed.status == ClaimStatus::kBelowStart) {
+        refuse(state,
+               fmt::format("the stored offset {} is below the log's start {}: records were removed before they were counted; to go on "
+                           "from {}: {}",
+                           raw(claimed.next_offset), raw(start), raw(start), going_on_from(start)));
+        return;
+    }
+    // What is read from the start of a log that was cut, and not made again, is counted twice.
+    refuse(state,
+           fmt::format("the stored offset {} is beyond the log's end {}; if a broker has just failed, wait: it is tried again; if the "
+                       "log was cut (an unclean leader election), what is left was counted, to go on from its end: {} if the topic "
+                       "was made again, to count it from its start: {}",
+                       raw(claimed.next_offset), raw(end), going_on_from(end), going_on_from(start)));
 }
 
 void Pipeline::refuse(PartitionState& state, const std::string& reason) {
@@ -123,6 +137,23 @@ void Pipeline::settle_unknown_flush(const ClaimRequest& request, const ClaimResu
     }
 }
 
+void Pipeline::watch_flush() {
+    if (!flush_in_flight_ || now_ < flush_since_ + kStuckFlush) {
+        return;
+    }
+    if (!std::exchange(stuck_told_, true)) {
+        spdlog::warn(
+            "a flush has been under way for {} s: it waits for a lock, or the server for its disk; hint: SELECT pid, wait_event_type, "
+            "wait_event, pg_blocking_pids(pid) FROM pg_stat_activity WHERE application_name = 'topkd'",
+            std::chrono::duration_cast<std::chrono::seconds>(now_ - flush_since_).count());
+    }
+    if (now_ >= hung_since_ + kHungServer) {
+        spdlog::warn("the server does not end a statement that has timed out; breaking the connection to the database");
+        worker_.abort();
+        hung_since_ = now_;
+    }
+}
+
 void Pipeline::connection_lost() {
     if (std::exchange(connected_, false)) {
         rewind("the connection to the database broke");
@@ -183,7 +214,7 @@ void Pipeline::start_held() {
             continue;
         }
         if (!past_end(state) || state.verifying()) {
-            starts.push_back(state.start());
+            starts.push_back(state.start(now_));
         }
         if (!state.verifying() && state.accept()) {
             spdlog::info("{}: read again from offset {}", name_of(partition), raw(state.position()));

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -60,12 +61,15 @@ struct StartAt {
     Offset offset{};
 };
 
-/// The topic as the brokers describe it now: bounds of the partitions asked for, in their order, ends exclusive.
+/// The topic as the brokers describe it now: bounds of the partitions asked for, in their order, ends exclusive; and why those are missing
+/// that nobody can tell the bounds of, having no leader.
 struct TopicState {
     std::string cluster_id;
     int partition_count = 0;
+    std::vector<Partition> partitions;
     std::vector<Offset> log_starts;
     std::vector<Offset> log_ends;
+    std::map<Partition, std::string> missing;
 };
 
 /// What the broker that a partition is read from has answered: at `as_of` or later the log ended at `offset`.

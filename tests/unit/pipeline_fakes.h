@@ -80,6 +80,7 @@ struct FakeLog {
     std::string cluster = "cluster-a";
     bool answers = true;                     // off: no broker proves an end any more
     std::optional<std::int64_t> open_since;  // a transaction is open from this offset of partition 0 on
+    std::set<Partition> leaderless;          // nobody tells their bounds
     std::int64_t withheld = 0;               // so many records more of partition 0 are known, and do not come
 
     explicit FakeLog(std::size_t count) : partitions(count), starts(count, 0) {}
@@ -148,8 +149,13 @@ class FakeSource final : public Source {
     }
     tl::expected<TopicState, std::string> describe(const std::vector<Partition>& partitions) override {
         if (faults_.next() != Faults::Kind::kNone) return tl::unexpected(std::string("no broker"));
-        TopicState topic{log_.cluster, static_cast<int>(log_.partitions.size()), {}, {}};
+        TopicState topic{log_.cluster, static_cast<int>(log_.partitions.size()), {}, {}, {}, {}};
         for (const Partition p : partitions) {
+            if (log_.leaderless.contains(p)) {
+                topic.missing.emplace(p, "no leader");
+                continue;
+            }
+            topic.partitions.push_back(p);
             topic.log_starts.push_back(Offset{log_.starts[static_cast<std::size_t>(raw(p))]});
             topic.log_ends.push_back(Offset{log_.end(p)});
         }

@@ -107,6 +107,7 @@ class World {
         if (pick(150) == 0) database.restart();
         if (forced_seals && pick(150) == 0) seal();
         if (!forced_seals && pick(10) == 0) database.seal(kPartitions);
+        if (pick(60) == 0) log.leaderless = pick(2) == 0 ? std::set<Partition>{} : std::set{Partition{pick(kPartitions)}};
         if (pick(100) == 0)
             members_[static_cast<std::size_t>(pick(static_cast<int>(members_.size())))]->source.push(
                 PartitionTrouble{Partition{pick(kPartitions)}, "made up"});
@@ -124,6 +125,7 @@ class World {
     void run(int troubled_rounds) {
         for (int i = 0; i < troubled_rounds && !testing::Test::HasFatalFailure(); ++i) round(true);
         faults.fail_with(0, 0);
+        log.leaderless.clear();
         for (int i = 0; i < 20'000 && !complete() && !testing::Test::HasFatalFailure(); ++i) {
             round(false);
             for (auto& member : members_) {

@@ -354,5 +354,106 @@ TEST_F(PipelineTest, StopsReadingWhileTheDatabaseIsBusyAndTheBatchFull) {
     EXPECT_EQ(database.total(), 20'000);
 }
 
+TEST_F(PipelineTest, APartitionWithoutALeaderKeepsTheOthersFromNothing) {
+    log.event(0, "a", kNoon);
+    log.event(1, "b", kNoon);
+    log.leaderless = {kZero};
+    assign({kZero, kOne});
+    rounds(60);
+    EXPECT_EQ(row(kOne).next, Offset{1});
+    EXPECT_NE(pipeline->trouble().find("t/0"), std::string::npos);
+    database.restart();  // a resume asks for bounds, too
+    log.event(1, "b", kNoon);
+    until_a_flush_hangs();
+    for (int i = 0; i < 60; ++i) {  // its claim, which nobody can make, does not cancel others' flushes
+        pipeline->step();
+        clock.advance(50);
+    }
+    EXPECT_FALSE(sink.cancelled);
+    rounds(60);
+    EXPECT_EQ(row(kOne).next, Offset{2});
+    log.leaderless.clear();
+    rounds(100);
+    EXPECT_EQ(row(kZero).next, Offset{1});
+    EXPECT_EQ(database.total(), 3);
+    EXPECT_EQ(pipeline->trouble(), "");
+}
+
+TEST_F(PipelineTest, APartitionThatLosesItsLeaderIsClaimedAnew) {
+    log.event(0, "a", kNoon);
+    log.event(1, "b", kNoon);
+    assign({kZero, kOne});
+    rounds(60);
+    ASSERT_EQ(database.total(), 2);
+    const auto epochs = std::pair(row(kZero).epoch, row(kOne).epoch);
+    log.leaderless = {kZero};
+    database.restart();
+    log.event(0, "a", kNoon);
+    log.event(1, "b", kNoon);
+    rounds(60);
+    EXPECT_EQ(row(kZero).next, Offset{1});
+    EXPECT_EQ(row(kOne).next, Offset{2});
+    log.leaderless.clear();
+    rounds(100);
+    EXPECT_EQ(database.total(), 4);
+    EXPECT_EQ(row(kZero).epoch, epochs.first + 1);
+    EXPECT_EQ(row(kOne).epoch, epochs.second);
+}
+
+TEST_F(PipelineTest, TellsOfAFlushThatIsStuckAndBreaksAServerThatHangs) {
+    log.event(0, "a", kNoon);
+    assign({kZero});
+    until_a_flush_hangs();
+    clock.advance(9'000);
+    pipeline->step();
+    EXPECT_EQ(pipeline->trouble(), "");
+    clock.advance(2'000);
+    pipeline->step();
+    EXPECT_NE(pipeline->trouble().find("stuck"), std::string::npos);
+    clock.advance(300'000);  // the server's limit for a statement
+    pipeline->step();
+    EXPECT_FALSE(sink.hang_up);
+    clock.advance(60'000);
+    pipeline->step();
+    EXPECT_TRUE(sink.hang_up);
+    rounds(100);
+    EXPECT_EQ(database.total(), 1);
+    EXPECT_EQ(pipeline->trouble(), "");
+}
+
+TEST_F(PipelineTest, TellsOfAPartitionThatIsSilentWithoutAProofOfItsEnd) {
+    log.event(0, "a", kNoon);
+    assign({kZero});
+    rounds(40);
+    clock.advance(60'000);
+    rounds(2);
+    EXPECT_EQ(pipeline->trouble(), "");  // idle
+    log.answers = false;
+    clock.advance(29'000);
+    rounds(2);
+    EXPECT_EQ(pipeline->trouble(), "");
+    clock.advance(2'000);
+    rounds(2);
+    EXPECT_NE(pipeline->trouble().find("t/0"), std::string::npos);
+    log.event(0, "a", kNoon);
+    rounds(40);
+    EXPECT_EQ(pipeline->trouble(), "");
+    EXPECT_EQ(database.total(), 2);
+}
+
+TEST_F(PipelineTest, AnOutageIsOverForAMemberWithoutPartitions) {
+    log.event(0, "a", kNoon);
+    assign({kZero});
+    until_a_flush_hangs();
+    sink.abort();
+    rounds(1);
+    ASSERT_NE(pipeline->trouble(), "");
+    while (!source.started_at(kZero)) rounds(1);  // resumed; only a flush would tell that it can be flushed
+    ASSERT_NE(pipeline->trouble(), "");
+    source.push(Revoked{{kZero}, false});
+    while (pipeline->partitions() > 0) pipeline->step();
+    EXPECT_EQ(pipeline->trouble(), "");
+}
+
 }  // namespace
 }  // namespace topkd::test

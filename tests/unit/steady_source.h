@@ -42,7 +42,7 @@ class SteadySource final : public Source {
     }
     void stop(const std::vector<Partition>&) override { started_ = false; }
     tl::expected<TopicState, std::string> describe(const std::vector<Partition>&) override {
-        return TopicState{"cluster", 1, {Offset{0}}, {Offset{std::int64_t{1} << 40}}};
+        return TopicState{"cluster", 1, {Partition{0}}, {Offset{0}}, {Offset{std::int64_t{1} << 40}}, {}};
     }
     void commit_hint(const std::vector<StartAt>&) override {}
     std::optional<Offset> known_end(Partition) const override { return std::nullopt; }
