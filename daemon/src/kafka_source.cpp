@@ -42,13 +42,16 @@ bool needs_a_human(rd_kafka_resp_err_t error) {
            error == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID || error == RD_KAFKA_RESP_ERR_INCONSISTENT_GROUP_PROTOCOL;
 }
 
-/// After which this partition is not read on from where it was: its position is gone, or what is there cannot be read, which librdkafka
-/// would pass over.
-bool stops_partition(rd_kafka_resp_err_t error) {
+bool loses_position(rd_kafka_resp_err_t error) {
     return error == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET || error == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE ||
            error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || error == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
-           error == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC || error == RD_KAFKA_RESP_ERR__BAD_MSG ||
-           error == RD_KAFKA_RESP_ERR__BAD_COMPRESSION || error == RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED;
+           error == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC;
+}
+
+/// Records that librdkafka would pass over.
+bool is_unreadable(rd_kafka_resp_err_t error) {
+    return error == RD_KAFKA_RESP_ERR__BAD_MSG || error == RD_KAFKA_RESP_ERR__BAD_COMPRESSION ||
+           error == RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED;
 }
 
 std::optional<std::string_view> bytes(const void* data, std::size_t size) {
@@ -324,8 +327,13 @@ SourceEvent KafkaSource::event_of(const rd_kafka_message_t& message) const {
         return EndOfPartition{Partition{message.partition}, Offset{message.offset}};
     }
     const std::string text = rd_kafka_message_errstr(&message);
-    if (message.rkt != nullptr && message.partition >= 0 && stops_partition(message.err)) {
-        return PartitionTrouble{Partition{message.partition}, text};
+    if (message.rkt != nullptr && message.partition >= 0) {
+        if (loses_position(message.err)) {
+            return PartitionTrouble{Partition{message.partition}, text};
+        }
+        if (is_unreadable(message.err)) {
+            return Unreadable{Partition{message.partition}, text};
+        }
     }
     return SourceTrouble{text, needs_a_human(message.err)};
 }

@@ -67,7 +67,12 @@ class PartitionState {
     void hold();                 ///< running → held; position and watermark are the committed ones again
     StartAt start(Instant now);  ///< held or interrupted → running: where the source starts it
     bool reading() const { return phase_ == Phase::kRunning && reading_; }
-    void interrupt() { reading_ = false; }  ///< the source stopped it; the position stays
+    /// The source stopped it; the position stays. Not to be started again before `until`.
+    void interrupt(Instant until = {}) {
+        reading_ = false;
+        interrupted_until_ = until;
+    }
+    bool may_go_on(Instant now) const { return interrupted() && now >= interrupted_until_; }
     bool interrupted() const { return phase_ == Phase::kRunning && !reading_; }
     bool verifying() const { return verifying_; }
 
@@ -114,6 +119,7 @@ class PartitionState {
     bool at_end_ = false;
     Instant quiet_since_;
     Instant started_at_{};
+    Instant interrupted_until_{};
 };
 
 }  // namespace topkd

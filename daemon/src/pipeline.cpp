@@ -447,6 +447,9 @@ std::string Pipeline::trouble() const {
         if (leaderless_.contains(partition)) {
             return name_of(partition) + " is not read: it has no leader that answers";
         }
+        if (unreadable_.contains(partition)) {
+            return name_of(partition) + " is not read: what lies at its offset cannot be read; the log names the remedy";
+        }
         if (cut_off_.contains(partition)) {
             return name_of(partition) + " is silent, and nothing tells that it is at its end";
         }

@@ -90,6 +90,8 @@ void Pipeline::on_event(SourceEvent event) {
         on_revoked(*revoked);
     } else if (const auto* partition = std::get_if<PartitionTrouble>(&event)) {
         on_trouble(*partition);
+    } else if (const auto* unreadable = std::get_if<Unreadable>(&event)) {
+        on_unreadable(*unreadable);
     } else if (const auto* trouble = std::get_if<SourceTrouble>(&event)) {
         on_trouble(*trouble);
     }
@@ -142,6 +144,14 @@ void Pipeline::on_run(std::span<const Record> records, PartitionState& state) {
     if (last != nullptr) {
         PartitionProgress& progress = batch_.progress(state.partition(), state.epoch(), state.position());
         progress.last = fingerprint_of(*last);
+        read_beyond(state);
+    }
+}
+
+void Pipeline::read_beyond(const PartitionState& state) {
+    if (const auto told = unreadable_.find(state.partition()); told != unreadable_.end() && state.position() > told->second) {
+        spdlog::info("{} can be read again", name_of(state.partition()));
+        unreadable_.erase(told);
     }
 }
 
@@ -170,6 +180,7 @@ void Pipeline::on_end(const EndOfPartition& end) {
     brokers_away_ = false;
     pass_over(found->second, std::min(end.offset, end_of(end.partition).value_or(end.offset)));
     found->second.reached_end();
+    unreadable_.erase(end.partition);
 }
 
 bool Pipeline::consume(const Record& record, PartitionState& state) {
@@ -291,6 +302,7 @@ void Pipeline::on_revoked(const Revoked& revoked) {
         partitions_.erase(partition);
         leaderless_.erase(partition);
         cut_off_.erase(partition);
+        unreadable_.erase(partition);
         std::erase_if(poisons_, [&](const auto& poison) { return poison.first.first == partition; });
     }
     if (contributed) {
@@ -338,6 +350,25 @@ void Pipeline::on_trouble(const PartitionTrouble& trouble) {
     source_.stop({trouble.partition});
     const Instant retry = now_ + (found->second.refused() ? kRefusedRetry : kTroubleRetry);
     found->second.claim_again(retry);
+}
+
+// What was read before it stays in the batch: the position stands, and is read again from there.
+void Pipeline::on_unreadable(const Unreadable& found) {
+    const auto state = partitions_.find(found.partition);
+    if (state == partitions_.end() || !state->second.reading()) {
+        return;
+    }
+    source_.stop({found.partition});
+    state->second.interrupt(now_ + kRefusedRetry);
+    const Offset at = state->second.position();
+    const auto [told, is_new] = unreadable_.try_emplace(found.partition, at);
+    if (is_new || std::exchange(told->second, at) != at) {
+        spdlog::error(
+            "{} cannot be read on from offset {}: {}; it is tried again, and never passed over: is a replica of the log damaged? To give "
+            "the "
+            "records up: SELECT topk.reset_progress('{}', '{}', {}, <offset behind them>, '<reason>');",
+            name_of(found.partition), raw(at), found.text, config_.counter, config_.topic, raw(found.partition));
+    }
 }
 
 void Pipeline::on_trouble(const SourceTrouble& trouble) {

@@ -209,7 +209,7 @@ void Pipeline::start_held() {
     std::vector<StartAt> starts;
     for (auto& [partition, state] : partitions_) {
         // What is held starts where the database is, and a flush under way is about to move that.
-        const bool waits = (state.phase() == Phase::kHeld && !flush_in_flight_) || state.interrupted();
+        const bool waits = (state.phase() == Phase::kHeld && !flush_in_flight_) || state.may_go_on(now_);
         if (!waits) {
             continue;
         }

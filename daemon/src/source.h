@@ -42,13 +42,19 @@ struct PartitionTrouble {
     std::string text;
 };
 
+/// What lies at this partition's position cannot be read (its checksum, its codec): what was delivered before is good.
+struct Unreadable {
+    Partition partition{};
+    std::string text;
+};
+
 /// Something about the connection or the group. Passing trouble heals by itself; fatal trouble does not.
 struct SourceTrouble {
     std::string text;
     bool fatal = false;
 };
 
-using SourceEvent = std::variant<Nothing, EndOfPartition, Assigned, Revoked, PartitionTrouble, SourceTrouble>;
+using SourceEvent = std::variant<Nothing, EndOfPartition, Assigned, Revoked, PartitionTrouble, Unreadable, SourceTrouble>;
 
 /// What one poll brought: records, each partition's in the order of its log, and what came behind them.
 struct Delivery {

@@ -1,5 +1,7 @@
 """Three brokers, three replicas, acks=all: leaders are killed while two members ingest and a transactional producer writes,
-commits and aborts. Nothing acknowledged is lost, nothing aborted counts, and the skipped offsets are accounted for."""
+commits and aborts. Nothing acknowledged is lost, nothing aborted counts, and the skipped offsets are accounted for. With one replica,
+partitions without a leader keep the others from nothing."""
+import json
 import random
 
 import pytest
@@ -67,3 +69,36 @@ def test_leaders_die_under_transactions(database, broker, launcher, test_name):
     assert skipped > writer.aborted, "a marker for every transaction and partition, besides the aborted records"
     verified = launcher.verify(database, topic)
     assert verified.exit_code == 0, verified.log_text()
+
+
+def test_partitions_without_a_leader_keep_the_others_from_nothing(database, broker, launcher, test_name):
+    topic = broker.create_topic(test_name, PARTITIONS, replicas=1, min_insync_replicas=1)
+    source, ends = kafka.events(2**62, settings.SEED), dict.fromkeys(range(PARTITIONS), 0)
+
+    def produce(partitions):
+        topic.produce([(partition, json.dumps(next(source)).encode(), None, None) for partition in partitions for _ in range(50)])
+        ends.update({partition: ends[partition] + 50 for partition in partitions})
+
+    produce(ends)
+    member = launcher.ingest(database, topic, name="before", kafka=TIMEOUTS)
+    database.wait_for_offsets(topic.name, ends, 60)
+    assert member.terminate() == 0
+    victim = broker.leaders(topic)[0]
+    broker.kill(victim)
+    wait_until(lambda: broker.leaders(topic)[0] == -1, 40, "a partition without a leader", every=0.2)
+    others = [partition for partition, leader in broker.leaders(topic).items() if leader not in (-1, victim)]
+    assert 0 < len(others) < PARTITIONS
+    produce(others)
+    member = launcher.ingest(database, topic, name="after", kafka=TIMEOUTS)
+    member.wait_for_log(f"{topic.name}/0 is not read: the brokers do not tell its bounds", 60)
+    database.wait_for_offsets(topic.name, ends, 60)
+    # A resume asks for bounds, too
+    assert database.value("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'after'") == 1
+    produce(others)
+    database.wait_for_offsets(topic.name, ends, 60)
+    broker.restart(victim)
+    broker.wait_in_sync(topic, 60, replicas=1)
+    produce(ends)
+    database.wait_for_offsets(topic.name, ends, 60)
+    assert member.terminate() == 0
+    recount.assert_equal(database, topic)

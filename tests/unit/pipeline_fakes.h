@@ -81,7 +81,8 @@ struct FakeLog {
     bool answers = true;                     // off: no broker proves an end any more
     std::optional<std::int64_t> open_since;  // a transaction is open from this offset of partition 0 on
     std::set<Partition> leaderless;          // nobody tells their bounds
-    std::int64_t withheld = 0;               // so many records more of partition 0 are known, and do not come
+    std::set<std::pair<Partition, Offset>> damaged;
+    std::int64_t withheld = 0;  // so many records more of partition 0 are known, and do not come
 
     explicit FakeLog(std::size_t count) : partitions(count), starts(count, 0) {}
     std::int64_t end(Partition p) const { return static_cast<std::int64_t>(at(p).size()); }
@@ -200,6 +201,7 @@ class FakeSource final : public Source {
             const Offset offset = cursor.next;
             cursor.next = next(cursor.next);
             cursor.end_told = false;
+            if (log_.damaged.contains({p, offset})) return Unreadable{p, "a wrong checksum"};  // and passed over, if it is read on
             if (entry) {
                 records_.push_back(Record{p, offset, Millis{entry->timestamp}, std::nullopt, entry->value});
                 return Nothing{};

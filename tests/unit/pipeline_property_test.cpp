@@ -108,6 +108,10 @@ class World {
         if (forced_seals && pick(150) == 0) seal();
         if (!forced_seals && pick(10) == 0) database.seal(kPartitions);
         if (pick(60) == 0) log.leaderless = pick(2) == 0 ? std::set<Partition>{} : std::set{Partition{pick(kPartitions)}};
+        if (damages && pick(60) == 0) {
+            log.damaged.clear();
+            if (pick(2) == 0) log.damaged = {{Partition{pick(kPartitions)}, Offset{pick(150)}}};
+        }
         if (pick(100) == 0)
             members_[static_cast<std::size_t>(pick(static_cast<int>(members_.size())))]->source.push(
                 PartitionTrouble{Partition{pick(kPartitions)}, "made up"});
@@ -126,6 +130,7 @@ class World {
         for (int i = 0; i < troubled_rounds && !testing::Test::HasFatalFailure(); ++i) round(true);
         faults.fail_with(0, 0);
         log.leaderless.clear();
+        log.damaged.clear();
         for (int i = 0; i < 20'000 && !complete() && !testing::Test::HasFatalFailure(); ++i) {
             round(false);
             for (auto& member : members_) {
@@ -140,6 +145,7 @@ class World {
     FakeClock clock_;
     FakeDatabase database{clock_};
     Faults faults;
+    bool damages = false;      // records cannot be read for a while
     bool forced_seals = true;  // at any hour, as if by partitions of others; else as topk.seal does
 
   private:
@@ -199,6 +205,7 @@ class World {
 std::string run_random(unsigned seed, int members, SinkWorker::Mode mode, bool compare_and_set) {
     World world(seed, members, mode);
     world.database.compare_and_set = compare_and_set;
+    world.damages = seed % 2 == 1;
     world.fill(600);
     world.assign_all();
     world.faults.fail_with(0.05, seed);

@@ -400,6 +400,27 @@ TEST_F(PipelineTest, APartitionThatLosesItsLeaderIsClaimedAnew) {
     EXPECT_EQ(row(kOne).epoch, epochs.second);
 }
 
+TEST_F(PipelineTest, RecordsThatCannotBeReadAreNotPassedOver) {
+    for (int i = 0; i < 6; ++i) log.event(0, "a", kNoon);
+    log.event(1, "b", kNoon);
+    log.damaged = {{kZero, Offset{3}}};
+    assign({kZero, kOne});
+    rounds(300);
+    EXPECT_EQ(row(kZero).next, Offset{3});  // what lies before them counts
+    EXPECT_EQ(row(kOne).next, Offset{1});
+    EXPECT_EQ(pipeline->stats().rewinds, 0u);
+    EXPECT_NE(pipeline->trouble().find("t/0"), std::string::npos);
+    database.restart();
+    rounds(100);
+    EXPECT_EQ(row(kZero).next, Offset{3});
+    log.damaged.clear();
+    rounds(300);
+    EXPECT_EQ(row(kZero).next, Offset{6});
+    EXPECT_EQ(row(kZero).skipped, 0);
+    EXPECT_EQ(database.total(), 7);
+    EXPECT_EQ(pipeline->trouble(), "");
+}
+
 TEST_F(PipelineTest, TellsOfAFlushThatIsStuckAndBreaksAServerThatHangs) {
     log.event(0, "a", kNoon);
     assign({kZero});

@@ -62,11 +62,11 @@ class BrokerCluster:
         self.nodes[number].launch()
         self.nodes[number].ready()
 
-    def create_topic(self, name, partitions, **config):
+    def create_topic(self, name, partitions, replicas=NODES, **config):
         options = [word for key, value in config.items() for word in ("--config", f"{key.replace('_', '.')}={value}")]
-        self.nodes[1]._script("topic", "create", name, "--partitions", str(partitions), "--replication", str(NODES), *options)
+        self.nodes[1]._script("topic", "create", name, "--partitions", str(partitions), "--replication", str(replicas), *options)
         topic = kafka.Topic(self, name, partitions)
-        self.wait_in_sync(topic, 60)
+        self.wait_in_sync(topic, 60, replicas)
         return topic
 
     def _metadata(self, topic=None):
@@ -76,12 +76,12 @@ class BrokerCluster:
         """partition → number of the node that leads it, -1 while none does."""
         return {number: partition.leader for number, partition in self._metadata(topic.name).topics[topic.name].partitions.items()}
 
-    def wait_in_sync(self, topic, limit):
+    def wait_in_sync(self, topic, limit, replicas=NODES):
         """Until every replica of the topic and of the cluster's own topics has all there is: the next node may be killed."""
         def complete():
             known = self._metadata()
-            inner = [name for name in known.topics if name.startswith("__")]
+            wanted = {topic.name: replicas, **{name: NODES for name in known.topics if name.startswith("__")}}
             return len(known.brokers) == NODES and all(
-                len(partition.isrs) == NODES and partition.leader >= 0
-                for name in (topic.name, *inner) for partition in known.topics[name].partitions.values())
+                len(partition.isrs) == count and partition.leader >= 0
+                for name, count in wanted.items() for partition in known.topics[name].partitions.values())
         wait_until(complete, limit, f"all replicas of {topic.name} in sync", every=0.2)
