@@ -3,6 +3,7 @@
 #include <simdjson.h>
 
 #include <charconv>
+#include <utility>
 
 namespace topkd {
 
@@ -48,10 +49,10 @@ std::optional<KafkaEndWatch::Seen> KafkaEndWatch::parse(std::string_view json) c
     }
     for (const auto& [name, partition] : partitions) {
         const std::int64_t high = number(partition, "hi_offset");
-        // Below the last stable offset all transactions have ended: where it is the end, none is open.
-        if (high >= 0 && number(partition, "ls_offset") == high && word(partition, "fetch_state") == "active") {
+        if (high >= 0 && word(partition, "fetch_state") == "active") {
             const auto id = static_cast<std::int32_t>(number(partition, "partition"));
-            seen.ends[Partition{id}] = {number(partition, "broker"), Offset{high}};
+            // Below the last stable offset all transactions have ended: where it is the end, none is open.
+            seen.ends[Partition{id}] = {number(partition, "broker"), Offset{high}, number(partition, "ls_offset") != high};
         }
     }
     return seen;
@@ -67,28 +68,40 @@ bool KafkaEndWatch::on_statistics(std::string_view json) {
     }
     for (auto& [partition, watched] : watched_) {
         const auto end = seen->ends.find(partition);
-        const auto broker = end == seen->ends.end() ? seen->brokers.end() : seen->brokers.find(end->second.first);
-        if (broker == seen->brokers.end()) {
-            watched.since.reset();
-            continue;
+        const auto broker = end == seen->ends.end() ? seen->brokers.end() : seen->brokers.find(end->second.broker);
+        const Fetches* now = broker == seen->brokers.end() ? nullptr : &broker->second;
+        if (const auto since = watched.answer.look(now, seen->when)) {
+            watched.answered = since;
         }
-        const Fetches& now = broker->second;
-        const bool goes_on = watched.since && watched.since->broker == now.broker && watched.since->connects == now.connects;
-        if (goes_on && now.sent < watched.since->sent + kFetchesAsProof) {
-            continue;
+        if (const auto since = watched.end.look(now != nullptr && !end->second.is_open ? now : nullptr, seen->when)) {
+            watched.confirmed = ConfirmedEnd{end->second.offset, *since};
         }
-        if (goes_on) {
-            watched.confirmed = ConfirmedEnd{end->second.second, watched.since_when};
-        }
-        watched.since = now;
-        watched.since_when = seen->when;
     }
     return true;
+}
+
+std::optional<Instant> KafkaEndWatch::Proof::look(const Fetches* now, Instant when) {
+    if (now == nullptr) {
+        since_.reset();
+        return std::nullopt;
+    }
+    const bool goes_on = since_ && since_->broker == now->broker && since_->connects == now->connects;
+    if (goes_on && now->sent < since_->sent + kFetchesAsProof) {
+        return std::nullopt;
+    }
+    since_ = *now;
+    const Instant before = std::exchange(since_when_, when);
+    return goes_on ? std::optional(before) : std::nullopt;
 }
 
 std::optional<ConfirmedEnd> KafkaEndWatch::confirmed_end(Partition partition) const {
     const auto found = watched_.find(partition);
     return found == watched_.end() ? std::nullopt : found->second.confirmed;
+}
+
+std::optional<Instant> KafkaEndWatch::answered_since(Partition partition) const {
+    const auto found = watched_.find(partition);
+    return found == watched_.end() ? std::nullopt : found->second.answered;
 }
 
 void KafkaEndWatch::forget(const std::vector<Partition>& partitions) {

@@ -28,6 +28,9 @@ class KafkaEndWatch {
 
     std::optional<ConfirmedEnd> confirmed_end(Partition partition) const;
 
+    /// After this moment a fetch was sent that has been answered for the partition, whether a transaction is open in it or not.
+    std::optional<Instant> answered_since(Partition partition) const;
+
     /// These are read from other offsets, or no longer: what was seen is forgotten.
     void forget(const std::vector<Partition>& partitions);
 
@@ -38,15 +41,30 @@ class KafkaEndWatch {
         std::int64_t connects = 0;
         std::int64_t sent = 0;
     };
+    class Proof {
+      public:
+        /// Takes what is seen at a moment; now is null while the end is unknown or its broker away. When a proof is complete: as of when.
+        std::optional<Instant> look(const Fetches* now, Instant when);
+
+      private:
+        std::optional<Fetches> since_;
+        Instant since_when_;
+    };
     struct Watched {
-        std::optional<Fetches> since;  ///< none while the end is unknown or its broker away
-        Instant since_when;
+        Proof end;
         std::optional<ConfirmedEnd> confirmed;
+        Proof answer;
+        std::optional<Instant> answered;
+    };
+    struct End {
+        std::int64_t broker = -1;
+        Offset offset{};
+        bool is_open = false;  ///< a transaction is
     };
     struct Seen {
         Instant when;
-        std::map<std::int64_t, Fetches> brokers;                    ///< those connected
-        std::map<Partition, std::pair<std::int64_t, Offset>> ends;  ///< broker and end; without transactions still open
+        std::map<std::int64_t, Fetches> brokers;  ///< those connected
+        std::map<Partition, End> ends;
     };
 
     std::optional<Seen> parse(std::string_view json) const;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <string_view>
 #include <utility>
 
@@ -17,6 +18,7 @@ using std::chrono::milliseconds;
 namespace {
 
 constexpr int kAskTimeoutMs = 3000;
+constexpr int kAskOneTimeoutMs = 500;
 constexpr int kSyslogError = 3;
 constexpr std::size_t kFetchedAtOnce = 512;
 
@@ -48,10 +50,10 @@ bool loses_position(rd_kafka_resp_err_t error) {
            error == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC;
 }
 
-/// Records that librdkafka would pass over.
+/// Records that librdkafka would pass over, or that the broker finds damaged itself.
 bool is_unreadable(rd_kafka_resp_err_t error) {
     return error == RD_KAFKA_RESP_ERR__BAD_MSG || error == RD_KAFKA_RESP_ERR__BAD_COMPRESSION ||
-           error == RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED;
+           error == RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED || error == RD_KAFKA_RESP_ERR_INVALID_MSG;
 }
 
 std::optional<std::string_view> bytes(const void* data, std::size_t size) {
@@ -441,35 +443,60 @@ tl::expected<int, std::string> KafkaSource::ask_partition_count() {
     return metadata->topics[0].partition_cnt;
 }
 
-/// Of the topic's partitions that are not missing; those found to be are noted.
-tl::expected<std::map<Partition, Offset>, std::string> KafkaSource::ask_offsets(std::int64_t logical, TopicState& topic) {
+/// One request a broker: timestamps -1 and -2 are ListOffsets' latest (under read_committed: the last stable one) and earliest. An error of
+/// one partition, or of one broker, is the whole call's.
+rd_kafka_resp_err_t KafkaSource::ask_offsets(const std::vector<Partition>& partitions, std::int64_t logical, milliseconds timeout,
+                                             std::map<Partition, Offset>* offsets, TopicState* topic) {
     std::vector<StartAt> asked;
-    for (const Partition partition : topic.partitions) {
-        if (!topic.missing.contains(partition)) {
-            asked.push_back({partition, Offset{logical}});
-        }
+    for (const Partition partition : partitions) {
+        asked.push_back({partition, Offset{logical}});
     }
-    std::map<Partition, Offset> offsets;
-    if (asked.empty()) {
-        return offsets;
-    }
-    // Its timestamps -1 and -2 are ListOffsets' latest (under read_committed: the last stable one) and earliest: one request
-    // a broker instead of one a partition.
     const List list = list_of(asked);
-    const auto error = rd_kafka_offsets_for_times(handle_.get(), list.get(), kAskTimeoutMs);
-    const bool none_has_leader = error == RD_KAFKA_RESP_ERR__NOENT;
+    const auto error = rd_kafka_offsets_for_times(handle_.get(), list.get(), static_cast<int>(timeout.count()));
+    const bool none_has_leader = error == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION || error == RD_KAFKA_RESP_ERR__NOENT;
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR && !none_has_leader) {
-        return tl::unexpected(std::string(rd_kafka_err2str(error)));
+        return error;
     }
     for (int i = 0; i < list->cnt; ++i) {
         const rd_kafka_topic_partition_t& answer = list->elems[i];
         if (none_has_leader || answer.err != RD_KAFKA_RESP_ERR_NO_ERROR || answer.offset < 0) {
-            const bool told = answer.err != RD_KAFKA_RESP_ERR_NO_ERROR;
-            topic.missing.emplace(Partition{answer.partition},
-                                  rd_kafka_err2str(told ? answer.err : RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE));
+            const auto why = answer.err != RD_KAFKA_RESP_ERR_NO_ERROR ? answer.err : RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
+            topic->missing.emplace(Partition{answer.partition}, rd_kafka_err2str(why));
         } else {
-            offsets.emplace(Partition{answer.partition}, Offset{answer.offset});
+            offsets->emplace(Partition{answer.partition}, Offset{answer.offset});
         }
+    }
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+/// Of the topic's partitions that are not missing; those found to be are noted.
+tl::expected<std::map<Partition, Offset>, std::string> KafkaSource::ask_offsets(std::int64_t logical, TopicState& topic) {
+    std::vector<Partition> asked;
+    std::copy_if(topic.partitions.begin(), topic.partitions.end(), std::back_inserter(asked),
+                 [&](Partition partition) { return !topic.missing.contains(partition); });
+    std::map<Partition, Offset> offsets;
+    if (asked.empty()) {
+        return offsets;
+    }
+    const auto error = ask_offsets(asked, logical, milliseconds(kAskTimeoutMs), &offsets, &topic);
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        return offsets;
+    }
+    if (asked.size() == 1) {
+        topic.missing.emplace(asked.front(), rd_kafka_err2str(error));
+        return offsets;
+    }
+    // One by one, to learn whose it is: the others are told at once.
+    const auto until = std::chrono::steady_clock::now() + milliseconds(kAskTimeoutMs);
+    for (const Partition partition : asked) {
+        const bool in_time = std::chrono::steady_clock::now() < until;
+        const auto why = in_time ? ask_offsets({partition}, logical, milliseconds(kAskOneTimeoutMs), &offsets, &topic) : error;
+        if (why != RD_KAFKA_RESP_ERR_NO_ERROR) {
+            topic.missing.emplace(partition, rd_kafka_err2str(why));
+        }
+    }
+    if (offsets.empty()) {
+        return tl::unexpected(std::string(rd_kafka_err2str(error)));
     }
     return offsets;
 }

@@ -64,6 +64,7 @@ class KafkaSource final : public Source {
     void commit_hint(const std::vector<StartAt>& offsets) override;
     std::optional<Offset> known_end(Partition partition) const override;
     std::optional<ConfirmedEnd> confirmed_end(Partition partition) const override { return end_watch_.confirmed_end(partition); }
+    std::optional<Instant> answered_since(Partition partition) const override { return end_watch_.answered_since(partition); }
 
   private:
     struct HandleDelete {
@@ -103,6 +104,8 @@ class KafkaSource final : public Source {
     void unassign(const std::vector<Partition>& partitions);
     void warn_of_too_many();
     tl::expected<int, std::string> ask_partition_count();
+    rd_kafka_resp_err_t ask_offsets(const std::vector<Partition>& partitions, std::int64_t logical, std::chrono::milliseconds timeout,
+                                    std::map<Partition, Offset>* offsets, TopicState* topic);
     tl::expected<std::map<Partition, Offset>, std::string> ask_offsets(std::int64_t logical, TopicState& topic);
 
     std::string topic_name_;

@@ -95,8 +95,8 @@ class PartitionState {
     void reached_end() { at_end_ = true; }  ///< the source said that nothing is left below the position
     bool at_end() const { return at_end_; }
     /// Whether it is read, at its end, and was silent for so long. The end may have moved since it was told.
-    /// The last record, or the last start if that came after it.
-    Instant quiet_since() const { return std::max(quiet_since_, started_at_); }
+    Instant heard_at() const { return quiet_since_; }
+    Instant started_at() const { return started_at_; }
     bool silent(Instant now, std::chrono::milliseconds duration) const { return reading() && at_end_ && now - quiet_since_ >= duration; }
 
   private:

@@ -21,6 +21,19 @@ constexpr milliseconds kDay{86'400'000};
 /// Hours further back than this are loaded when an event asks for them: max_age may be set to centuries.
 constexpr milliseconds kHoursLoadedAtMost{500 * kDay};
 
+const char* name_of_call(const ConnectJob&) {
+    return nullptr;  // has a limit of its own
+}
+const char* name_of_call(const ClaimJob& job) {
+    return job.request.resumes() ? "a resume" : "a claim";
+}
+const char* name_of_call(const FlushJob&) {
+    return "a flush";
+}
+const char* name_of_call(const HoursJob&) {
+    return "a look at the hours";
+}
+
 constexpr Millis plus(Millis instant, milliseconds duration) {
     std::int64_t sum = 0;
     if (__builtin_add_overflow(raw(instant), duration.count(), &sum)) {
@@ -38,15 +51,17 @@ Pipeline::Status Pipeline::step() {
     now_ = clock_.monotonic();
     wall_ = clock_.wall();
     if (auto done = worker_.take()) {
+        call_ended();
         tell_call_failed(*done);
         if (!done->connected) {
             connection_lost();
         }
         std::visit([this](auto& job) { finish(job); }, done->job);
     }
+    forget_outage();
     settle_revocation();
     unblock_claims();
-    watch_flush();
+    watch_call();
     if (status_ == Status::kRunning && !stopping_) {
         start_held();
     }
@@ -79,7 +94,7 @@ void Pipeline::submit_next() {
         policy_.backlog_is_read();
     }
     if (!connected_) {
-        worker_.submit(ConnectJob{});
+        submit(ConnectJob{});
     } else if (must_resume_) {
         submit_resume();
     } else if (!submit_claim() && !submit_hours() && (policy_.due(batch_, now_) || (!batch_.empty() && finished_since_))) {
@@ -87,11 +102,18 @@ void Pipeline::submit_next() {
     }
 }
 
+void Pipeline::submit(Job job) {
+    call_ = std::visit([](const auto& one) { return name_of_call(one); }, job);
+    call_since_ = hung_since_ = now_;
+    worker_.submit(std::move(job));
+}
+
 std::optional<TopicState> Pipeline::describe(const std::vector<Partition>& partitions) {
     if (now_ < describe_at_) {
         return std::nullopt;
     }
     auto topic = source_.describe(partitions);
+    const auto spent = std::chrono::duration_cast<milliseconds>(clock_.monotonic() - now_);
     if (!topic) {
         describe_at_ = now_ + describe_backoff_.next();
         if (!std::exchange(brokers_away_, true)) {
@@ -104,12 +126,12 @@ std::optional<TopicState> Pipeline::describe(const std::vector<Partition>& parti
     if (std::exchange(brokers_away_, false)) {
         spdlog::info("the brokers answer again");
     }
-    note_leaderless(*topic);
+    note_leaderless(*topic, now_ + std::max(kLeaderlessRetry, 5 * spent));
     return std::move(*topic);
 }
 
 // One of them keeps the others from nothing: it is left out, and claimed anew when somebody can tell its bounds.
-void Pipeline::note_leaderless(const TopicState& topic) {
+void Pipeline::note_leaderless(const TopicState& topic, Instant retry) {
     for (const auto& [partition, why] : topic.missing) {
         const auto [known, is_new] = leaderless_.try_emplace(partition, why);
         if (is_new) {
@@ -117,7 +139,7 @@ void Pipeline::note_leaderless(const TopicState& topic) {
         }
         known->second = why;
         if (const auto found = partitions_.find(partition); found != partitions_.end()) {
-            found->second.claim_again(now_ + kLeaderlessRetry);
+            found->second.claim_again(retry);
         }
     }
     for (const Partition partition : topic.partitions) {
@@ -146,7 +168,7 @@ void Pipeline::submit_resume() {
         return;  // the next round resumes those that are left
     }
     request.topic = std::move(*topic);
-    worker_.submit(ClaimJob{std::move(request)});
+    submit(ClaimJob{std::move(request)});
 }
 
 bool Pipeline::submit_claim() {
@@ -169,7 +191,7 @@ bool Pipeline::submit_claim() {
     for (const Partition partition : request.partitions) {
         partitions_.at(partition).claim_sent();
     }
-    worker_.submit(ClaimJob{std::move(request)});
+    submit(ClaimJob{std::move(request)});
     return true;
 }
 
@@ -200,14 +222,14 @@ bool Pipeline::submit_hours() {
         return false;
     }
     if (missing_hour_) {
-        worker_.submit(HoursJob{plus(*missing_hour_, -2 * kDay), plus(*missing_hour_, 62 * kDay)});
+        submit(HoursJob{plus(*missing_hour_, -2 * kDay), plus(*missing_hour_, 62 * kDay)});
         return true;
     }
     if (hours_ready() && !reload_hours_ && now_ < hours_refresh_at_) {
         return false;
     }
     const milliseconds back = std::min(limits_->max_age, kHoursLoadedAtMost) + kDay;
-    worker_.submit(HoursJob{plus(wall_, -back), plus(wall_, limits_->max_clock_skew + 2 * kDay)});
+    submit(HoursJob{plus(wall_, -back), plus(wall_, limits_->max_clock_skew + 2 * kDay)});
     return true;
 }
 
@@ -234,10 +256,9 @@ std::uint64_t Pipeline::left_to_read() const {
 void Pipeline::submit_flush() {
     policy_.flush_started(batch_, left_to_read(), now_);
     flush_in_flight_ = true;
-    flush_since_ = hung_since_ = now_;
     flush_cancelled_ = false;
     adopt_idle_advances(batch_);
-    worker_.submit(FlushJob{std::exchange(batch_, std::exchange(spare_, Batch{}))});
+    submit(FlushJob{std::exchange(batch_, std::exchange(spare_, Batch{}))});
 }
 
 void Pipeline::tell_call_failed(const JobDone& done) {
@@ -335,9 +356,6 @@ void Pipeline::adopt(const ClaimRequest& request, const ClaimResult& result) {
 
 void Pipeline::finish(FlushDone& done) {
     flush_in_flight_ = false;
-    if (std::exchange(stuck_told_, false)) {
-        spdlog::info("the flush has ended after {} s", std::chrono::duration_cast<seconds>(now_ - flush_since_).count());
-    }
     if (done.result) {
         flush_succeeded(done);
     } else {
@@ -451,11 +469,11 @@ std::string Pipeline::trouble() const {
             return name_of(partition) + " is not read: what lies at its offset cannot be read; the log names the remedy";
         }
         if (cut_off_.contains(partition)) {
-            return name_of(partition) + " is silent, and nothing tells that it is at its end";
+            return name_of(partition) + " is silent: its broker answers nothing";
         }
     }
     if (stuck_told_) {
-        return "a flush is stuck in the database; the log names the remedy";
+        return "a call of the database is stuck; the log names the remedy";
     }
     return stopping_ ? "stopping" : "";
 }

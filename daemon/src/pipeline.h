@@ -10,7 +10,6 @@
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -111,9 +110,10 @@ class Pipeline {
 
     // pipeline.cpp: jobs and their results
     void submit_next();
+    void submit(Job job);
     void submit_resume();
     bool submit_claim();
-    void note_leaderless(const TopicState& topic);
+    void note_leaderless(const TopicState& topic, Instant retry);
     void unblock_claims();
     bool submit_hours();
     void submit_flush();
@@ -134,7 +134,9 @@ class Pipeline {
     void implausible(PartitionState& state, const ClaimedPartition& claimed, Offset start, Offset end);
     void refuse(PartitionState& state, const std::string& reason);
     void settle_unknown_flush(const ClaimRequest& request, const ClaimResult& result);
-    void watch_flush();
+    void watch_call();
+    void call_ended();
+    void forget_outage();
     void connection_lost();
     void database_failed(const SinkError& error);
     void database_works();
@@ -199,7 +201,8 @@ class Pipeline {
     bool connected_ = true;
     bool must_resume_ = false;
     bool flush_in_flight_ = false;
-    Instant flush_since_{};    // of the one under way
+    const char* call_ = nullptr;  // the database's that is under way, in words; null if there is none, or it has a limit of its own
+    Instant call_since_{};
     Instant hung_since_{};     // the same, or since the connection was broken for it
     bool stuck_told_ = false;  // of it
     bool stopping_ = false;
@@ -218,7 +221,7 @@ class Pipeline {
     bool brokers_away_ = false;
     std::map<Partition, std::string> leaderless_;  // assigned ones without bounds, and why
     std::map<Partition, Offset> unreadable_;       // told to be so at this offset
-    std::set<Partition> cut_off_;                  // told to be silent without a proof of their end
+    std::map<Partition, Instant> cut_off_;         // told, and when, that nothing is heard of them
     Instant silence_at_{};                         // looked for next
 
     std::optional<Millis> missing_hour_;

@@ -64,16 +64,17 @@ void Pipeline::watch_silence() {
     }
     silence_at_ = now_ + kSilenceInterval;
     for (const auto& [partition, state] : partitions_) {
-        const std::optional<ConfirmedEnd> end = source_.confirmed_end(partition);
-        const Instant heard_of = std::max(state.quiet_since(), end ? end->as_of : state.quiet_since());
-        const bool cut_off = state.reading() && now_ >= heard_of + kCutOff;
-        if (cut_off && cut_off_.insert(partition).second) {
-            spdlog::warn(
-                "{}: for {} s no record, and no proof that it is at its end: its broker does not answer, or a producer's transaction is "
-                "open",
-                name_of(partition), kCutOff.count());
-        } else if (state.reading() && !cut_off && cut_off_.erase(partition) > 0) {
-            spdlog::info("{} is heard of again", name_of(partition));
+        if (!state.reading()) {
+            continue;
+        }
+        const Instant heard_of = std::max(state.heard_at(), source_.answered_since(partition).value_or(Instant{}));
+        const auto told = cut_off_.find(partition);
+        if (told != cut_off_.end() && heard_of > told->second) {
+            spdlog::info("{}: its broker answers again", name_of(partition));
+            cut_off_.erase(told);
+        } else if (told == cut_off_.end() && now_ >= std::max(heard_of, state.started_at()) + kCutOff) {
+            spdlog::warn("{}: no record for {} s, and its broker answers nothing", name_of(partition), kCutOff.count());
+            cut_off_.emplace(partition, now_);
         }
     }
 }

@@ -308,10 +308,6 @@ void Pipeline::on_revoked(const Revoked& revoked) {
     if (contributed) {
         rewind("partitions were revoked");
     }
-    if (partitions_.empty() && connected_ && !must_resume_ && !flush_in_flight_) {  // no flush will say that an outage is over
-        flush_failing_ = false;
-        database_works();
-    }
     settle_revocation();
 }
 
@@ -400,7 +396,7 @@ void Pipeline::check_finished() {
     }
     std::string refused;
     for (const auto& [partition, state] : partitions_) {
-        if (state.refused()) {
+        if (state.refused() || unreadable_.contains(partition)) {
             refused = name_of(partition);
         } else if (!state.claimed() || !past_end(state) || state.verifying()) {
             finished_since_.reset();

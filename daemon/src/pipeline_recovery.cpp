@@ -16,8 +16,8 @@ namespace {
 
 constexpr milliseconds kRefusedRetry{5000};
 constexpr milliseconds kImplausibleRetry{500};
-/// Flushes are made to take three seconds at most.
-constexpr milliseconds kStuckFlush{10'000};
+/// Flushes are made to take three seconds at most, claims give up after twelve.
+constexpr milliseconds kStuckCall{15'000};
 /// Longer than any statement may take (see pg_connection): a server that does not end it is one that hangs.
 constexpr milliseconds kHungServer{330'000};
 
@@ -137,20 +137,38 @@ void Pipeline::settle_unknown_flush(const ClaimRequest& request, const ClaimResu
     }
 }
 
-void Pipeline::watch_flush() {
-    if (!flush_in_flight_ || now_ < flush_since_ + kStuckFlush) {
+void Pipeline::watch_call() {
+    if (call_ == nullptr || now_ < call_since_ + kStuckCall) {
         return;
     }
+    const auto took = std::chrono::duration_cast<std::chrono::seconds>(now_ - call_since_).count();
     if (!std::exchange(stuck_told_, true)) {
         spdlog::warn(
-            "a flush has been under way for {} s: it waits for a lock, or the server for its disk; hint: SELECT pid, wait_event_type, "
+            "{} has been under way for {} s: it waits for a lock, a standby, or the server for its disk; hint: SELECT pid, "
+            "wait_event_type, "
             "wait_event, pg_blocking_pids(pid) FROM pg_stat_activity WHERE application_name = 'topkd'",
-            std::chrono::duration_cast<std::chrono::seconds>(now_ - flush_since_).count());
+            call_, took);
     }
     if (now_ >= hung_since_ + kHungServer) {
-        spdlog::warn("the server does not end a statement that has timed out; breaking the connection to the database");
+        spdlog::warn("{} has been under way for {} s, longer than a statement may take; breaking the connection to the database", call_,
+                     took);
         worker_.abort();
         hung_since_ = now_;
+    }
+}
+
+void Pipeline::call_ended() {
+    if (std::exchange(stuck_told_, false)) {
+        spdlog::info("{} has ended after {} s", call_, std::chrono::duration_cast<std::chrono::seconds>(now_ - call_since_).count());
+    }
+    call_ = nullptr;
+}
+
+/// Without partitions there is no flush, nor anything else, that could tell that an outage is over.
+void Pipeline::forget_outage() {
+    if (partitions_.empty() && connected_ && !must_resume_ && worker_.idle()) {
+        flush_failing_ = false;
+        database_works();
     }
 }
 
@@ -208,6 +226,12 @@ void Pipeline::start_held() {
     }
     std::vector<StartAt> starts;
     for (auto& [partition, state] : partitions_) {
+        // Somebody may have given up what cannot be read: the database knows.
+        if (state.may_go_on(now_) && unreadable_.contains(partition) && state.position() == state.committed_offset()) {
+            batch_.release(partition);
+            state.claim_again(now_);
+            continue;
+        }
         // What is held starts where the database is, and a flush under way is about to move that.
         const bool waits = (state.phase() == Phase::kHeld && !flush_in_flight_) || state.may_go_on(now_);
         if (!waits) {

@@ -120,6 +120,9 @@ class Source {
     /// The last proof, if there is one, of where a started partition ended; without asking. It stands still while its broker
     /// does not answer, or while a transaction is open below the end. This is what allows to take silence for idleness.
     virtual std::optional<ConfirmedEnd> confirmed_end(Partition partition) const = 0;
+
+    /// A moment after which the broker of a started partition has answered for it, open transactions or not; without asking.
+    virtual std::optional<Instant> answered_since(Partition partition) const = 0;
 };
 
 }  // namespace topkd

@@ -96,6 +96,7 @@ def test_partitions_without_a_leader_keep_the_others_from_nothing(database, brok
     assert database.value("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'after'") == 1
     produce(others)
     database.wait_for_offsets(topic.name, ends, 60)
+    assert "cannot ask the brokers" not in member.log_text(), "by now the leaderless ones are asked for alone"
     broker.restart(victim)
     broker.wait_in_sync(topic, 60, replicas=1)
     produce(ends)

@@ -74,6 +74,16 @@ TEST_F(KafkaEndWatchTest, FewFetchesProveNothingUntilThereAreMore) {
     EXPECT_EQ(as_of(), at(100));
 }
 
+TEST_F(KafkaEndWatchTest, AnOpenTransactionIsAnswered) {
+    Statistics now;
+    see(now);
+    now.high = 9;
+    see(now = now.later());
+    see(now.later());
+    EXPECT_FALSE(as_of());
+    EXPECT_EQ(watch.answered_since(kPartition), at(101));
+}
+
 TEST_F(KafkaEndWatchTest, ASilentBrokerLeavesTheLastProof) {
     Statistics now;
     see(now);

@@ -169,6 +169,11 @@ class FakeSource final : public Source {
         const auto found = confirmed_.find(p);
         return found == confirmed_.end() || !cursors_.contains(p) ? std::nullopt : std::optional(found->second);
     }
+    std::optional<Instant> answered_since(Partition p) const override {
+        if (log_.answers) answered_[p] = clock_.monotonic();
+        const auto found = answered_.find(p);
+        return found == answered_.end() ? std::nullopt : std::optional(found->second);
+    }
 
   private:
     struct Cursor {
@@ -227,6 +232,7 @@ class FakeSource final : public Source {
     std::map<Partition, Cursor> cursors_;
     std::set<Partition> awaited_;
     mutable std::map<Partition, ConfirmedEnd> confirmed_;
+    mutable std::map<Partition, Instant> answered_;
 };
 
 /// claim and flush as ingest-protocol says, for one counter and one topic.

@@ -400,6 +400,49 @@ TEST_F(PipelineTest, APartitionThatLosesItsLeaderIsClaimedAnew) {
     EXPECT_EQ(row(kOne).epoch, epochs.second);
 }
 
+TEST_F(PipelineTest, AResumeOfLeaderlessPartitionsAloneKeepsNobodyWaiting) {
+    log.event(0, "a", kNoon);
+    log.event(1, "b", kNoon);
+    assign({kZero});
+    rounds(60);
+    ASSERT_EQ(row(kZero).next, Offset{1});
+    log.leaderless = {kZero};
+    database.restart();
+    log.event(0, "a", kNoon);
+    rounds(60);
+    EXPECT_NE(pipeline->trouble().find("t/0"), std::string::npos);
+    assign({kOne});
+    rounds(60);
+    EXPECT_EQ(row(kOne).next, Offset{1});
+}
+
+TEST_F(PipelineTest, RecordsThatCannotBeReadMayBeGivenUp) {
+    for (int i = 0; i < 6; ++i) log.event(0, "a", kNoon);
+    log.damaged = {{kZero, Offset{3}}};
+    assign({kZero});
+    rounds(100);
+    ASSERT_EQ(row(kZero).next, Offset{3});
+    row(kZero).next = Offset{4};  // what reset_progress does
+    row(kZero).last.reset();
+    ++row(kZero).epoch;
+    rounds(300);
+    EXPECT_EQ(row(kZero).next, Offset{6});
+    EXPECT_EQ(database.total(), 5);
+    EXPECT_EQ(pipeline->trouble(), "");
+}
+
+TEST_F(PipelineTest, RecordsThatCannotBeReadFailAnExitAtTheEnd) {
+    for (int i = 0; i < 6; ++i) log.event(0, "a", kNoon);
+    log.event(1, "b", kNoon);
+    log.damaged = {{kZero, Offset{3}}};
+    make({{kZero, Offset{6}}, {kOne, Offset{1}}});
+    assign({kZero, kOne});
+    EXPECT_EQ(rounds(500), Pipeline::Status::kFailed);
+    EXPECT_NE(pipeline->failure().find("t/0"), std::string::npos);
+    EXPECT_EQ(row(kZero).next, Offset{3});
+    EXPECT_EQ(row(kOne).next, Offset{1});
+}
+
 TEST_F(PipelineTest, RecordsThatCannotBeReadAreNotPassedOver) {
     for (int i = 0; i < 6; ++i) log.event(0, "a", kNoon);
     log.event(1, "b", kNoon);
@@ -425,7 +468,7 @@ TEST_F(PipelineTest, TellsOfAFlushThatIsStuckAndBreaksAServerThatHangs) {
     log.event(0, "a", kNoon);
     assign({kZero});
     until_a_flush_hangs();
-    clock.advance(9'000);
+    clock.advance(14'000);
     pipeline->step();
     EXPECT_EQ(pipeline->trouble(), "");
     clock.advance(2'000);
@@ -442,13 +485,31 @@ TEST_F(PipelineTest, TellsOfAFlushThatIsStuckAndBreaksAServerThatHangs) {
     EXPECT_EQ(pipeline->trouble(), "");
 }
 
-TEST_F(PipelineTest, TellsOfAPartitionThatIsSilentWithoutAProofOfItsEnd) {
+TEST_F(PipelineTest, TellsOfAClaimThatIsStuck) {
+    assign({kZero});
+    while (worker->idle()) pipeline->step();
+    clock.advance(16'000);
+    pipeline->step();
+    EXPECT_NE(pipeline->trouble().find("stuck"), std::string::npos);
+    rounds(40);
+    EXPECT_EQ(pipeline->trouble(), "");
+    EXPECT_EQ(source.started_at(kZero), Offset{0});
+}
+
+TEST_F(PipelineTest, TellsOfAPartitionWhoseBrokerAnswersNothing) {
     log.event(0, "a", kNoon);
     assign({kZero});
     rounds(40);
     clock.advance(60'000);
     rounds(2);
     EXPECT_EQ(pipeline->trouble(), "");  // idle
+    log.open_since = 1;
+    log.event(0, "of a transaction", kNoon);
+    clock.advance(60'000);
+    rounds(2);
+    EXPECT_EQ(pipeline->trouble(), "");  // nothing that may be read yet
+    log.open_since.reset();
+    rounds(40);
     log.answers = false;
     clock.advance(29'000);
     rounds(2);
@@ -459,7 +520,7 @@ TEST_F(PipelineTest, TellsOfAPartitionThatIsSilentWithoutAProofOfItsEnd) {
     log.event(0, "a", kNoon);
     rounds(40);
     EXPECT_EQ(pipeline->trouble(), "");
-    EXPECT_EQ(database.total(), 2);
+    EXPECT_EQ(database.total(), 3);
 }
 
 TEST_F(PipelineTest, AnOutageIsOverForAMemberWithoutPartitions) {
@@ -473,6 +534,7 @@ TEST_F(PipelineTest, AnOutageIsOverForAMemberWithoutPartitions) {
     ASSERT_NE(pipeline->trouble(), "");
     source.push(Revoked{{kZero}, false});
     while (pipeline->partitions() > 0) pipeline->step();
+    rounds(3);
     EXPECT_EQ(pipeline->trouble(), "");
 }
 

@@ -47,6 +47,7 @@ class SteadySource final : public Source {
     void commit_hint(const std::vector<StartAt>&) override {}
     std::optional<Offset> known_end(Partition) const override { return std::nullopt; }
     std::optional<ConfirmedEnd> confirmed_end(Partition) const override { return std::nullopt; }
+    std::optional<Instant> answered_since(Partition) const override { return std::nullopt; }
 
   private:
     std::vector<Record> records_;
