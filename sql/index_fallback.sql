@@ -25,3 +25,17 @@ SELECT change, beyond('(a, b)', change) FROM unnest('{indisvalid = false,indisre
 SELECT beyond('(a, b)', NULL, 'a = ''A'' AND b = 1::bigint') AS of_another_type;
 DROP TABLE beyond;
 DROP FUNCTION beyond;
+
+-- The first pass keeps the best 16 k rows: a table of one fewer, as many, one more
+CREATE TABLE pass (g int, score int);
+CREATE INDEX pass_top ON pass USING topk (g, score DESC) WITH (k = 1);
+SET enable_seqscan = off; SET enable_sort = off; SET enable_bitmapscan = off;
+EXPLAIN (COSTS OFF) SELECT * FROM pass ORDER BY g, score DESC;
+INSERT INTO pass SELECT 1, n FROM generate_series(1, 15) n;
+SELECT count(*), sum(score) FROM (SELECT score FROM pass ORDER BY g, score DESC OFFSET 0) list;
+INSERT INTO pass VALUES (2, 16);
+SELECT count(*), sum(score) FROM (SELECT score FROM pass ORDER BY g, score DESC OFFSET 0) list;
+INSERT INTO pass VALUES (1, 17);
+SELECT count(*), sum(score) FROM (SELECT score FROM pass ORDER BY g, score DESC OFFSET 0) list;
+RESET enable_seqscan; RESET enable_sort; RESET enable_bitmapscan;
+DROP TABLE pass;
