@@ -145,6 +145,9 @@ tl::expected<std::map<Partition, Offset>, KafkaStartError> ends_now(KafkaSource&
             const auto& [partition, why] = *topic->missing.begin();
             return tl::unexpected(KafkaStartError{fmt::format("cannot ask for the end of partition {}: {}", raw(partition), why), true});
         }
+        if (topic->partitions.size() != static_cast<std::size_t>(topic->partition_count)) {
+            return tl::unexpected(KafkaStartError{"the brokers are too slow to tell the ends of all partitions", true});
+        }
         std::map<Partition, Offset> ends;
         for (std::size_t i = 0; i < topic->partitions.size(); ++i) {
             ends[topic->partitions[i]] = topic->log_ends[i];

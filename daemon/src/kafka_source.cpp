@@ -470,7 +470,7 @@ rd_kafka_resp_err_t KafkaSource::ask_offsets(const std::vector<Partition>& parti
 }
 
 /// Of the topic's partitions that are not missing; those found to be are noted.
-tl::expected<std::map<Partition, Offset>, std::string> KafkaSource::ask_offsets(std::int64_t logical, TopicState& topic) {
+std::map<Partition, Offset> KafkaSource::ask_offsets(std::int64_t logical, TopicState& topic) {
     std::vector<Partition> asked;
     std::copy_if(topic.partitions.begin(), topic.partitions.end(), std::back_inserter(asked),
                  [&](Partition partition) { return !topic.missing.contains(partition); });
@@ -486,17 +486,17 @@ tl::expected<std::map<Partition, Offset>, std::string> KafkaSource::ask_offsets(
         topic.missing.emplace(asked.front(), rd_kafka_err2str(error));
         return offsets;
     }
-    // One by one, to learn whose it is: the others are told at once.
+    // One by one, to learn whose it is: the others are told at once. Those that there is no time for are left for the next question.
     const auto until = std::chrono::steady_clock::now() + milliseconds(kAskTimeoutMs);
     for (const Partition partition : asked) {
-        const bool in_time = std::chrono::steady_clock::now() < until;
-        const auto why = in_time ? ask_offsets({partition}, logical, milliseconds(kAskOneTimeoutMs), &offsets, &topic) : error;
+        if (std::chrono::steady_clock::now() >= until) {
+            std::erase(topic.partitions, partition);
+            continue;
+        }
+        const auto why = ask_offsets({partition}, logical, milliseconds(kAskOneTimeoutMs), &offsets, &topic);
         if (why != RD_KAFKA_RESP_ERR_NO_ERROR) {
             topic.missing.emplace(partition, rd_kafka_err2str(why));
         }
-    }
-    if (offsets.empty()) {
-        return tl::unexpected(std::string(rd_kafka_err2str(error)));
     }
     return offsets;
 }
@@ -519,14 +519,11 @@ tl::expected<TopicState, std::string> KafkaSource::describe(const std::vector<Pa
         topic.partitions.push_back(Partition{i});
     }
     const auto starts = ask_offsets(RD_KAFKA_OFFSET_BEGINNING, topic);
-    const auto ends = starts ? ask_offsets(RD_KAFKA_OFFSET_END, topic) : starts;
-    if (!ends) {
-        return tl::unexpected(ends.error());
-    }
+    const auto ends = ask_offsets(RD_KAFKA_OFFSET_END, topic);
     std::erase_if(topic.partitions, [&](Partition partition) { return topic.missing.contains(partition); });
     for (const Partition partition : topic.partitions) {
-        topic.log_starts.push_back(starts->at(partition));
-        topic.log_ends.push_back(ends->at(partition));
+        topic.log_starts.push_back(starts.at(partition));
+        topic.log_ends.push_back(ends.at(partition));
     }
     return topic;
 }

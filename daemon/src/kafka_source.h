@@ -106,7 +106,7 @@ class KafkaSource final : public Source {
     tl::expected<int, std::string> ask_partition_count();
     rd_kafka_resp_err_t ask_offsets(const std::vector<Partition>& partitions, std::int64_t logical, std::chrono::milliseconds timeout,
                                     std::map<Partition, Offset>* offsets, TopicState* topic);
-    tl::expected<std::map<Partition, Offset>, std::string> ask_offsets(std::int64_t logical, TopicState& topic);
+    std::map<Partition, Offset> ask_offsets(std::int64_t logical, TopicState& topic);
 
     std::string topic_name_;
     KafkaEndWatch end_watch_;

@@ -57,8 +57,10 @@ Pipeline::Status Pipeline::step() {
             connection_lost();
         }
         std::visit([this](auto& job) { finish(job); }, done->job);
+        if (const auto* loaded = std::get_if<HoursDone>(&done->job); loaded == nullptr || loaded->result) {
+            forget_outage();
+        }
     }
-    forget_outage();
     settle_revocation();
     unblock_claims();
     watch_call();
@@ -104,7 +106,7 @@ void Pipeline::submit_next() {
 
 void Pipeline::submit(Job job) {
     call_ = std::visit([](const auto& one) { return name_of_call(one); }, job);
-    call_since_ = hung_since_ = now_;
+    call_since_ = hung_since_ = clock_.monotonic();
     worker_.submit(std::move(job));
 }
 
@@ -113,9 +115,9 @@ std::optional<TopicState> Pipeline::describe(const std::vector<Partition>& parti
         return std::nullopt;
     }
     auto topic = source_.describe(partitions);
-    const auto spent = std::chrono::duration_cast<milliseconds>(clock_.monotonic() - now_);
+    const Instant answered = clock_.monotonic();
     if (!topic) {
-        describe_at_ = now_ + describe_backoff_.next();
+        describe_at_ = answered + describe_backoff_.next();
         if (!std::exchange(brokers_away_, true)) {
             spdlog::warn("cannot ask the brokers about {}: {}; trying again", config_.topic, topic.error());
         }
@@ -126,7 +128,8 @@ std::optional<TopicState> Pipeline::describe(const std::vector<Partition>& parti
     if (std::exchange(brokers_away_, false)) {
         spdlog::info("the brokers answer again");
     }
-    note_leaderless(*topic, now_ + std::max(kLeaderlessRetry, 5 * spent));
+    const auto spent = std::chrono::duration_cast<milliseconds>(answered - now_);  // when nothing is read
+    note_leaderless(*topic, answered + std::max(kLeaderlessRetry, 5 * spent));
     return std::move(*topic);
 }
 
@@ -164,7 +167,7 @@ void Pipeline::submit_resume() {
         return;
     }
     auto topic = describe(request.partitions);
-    if (!topic || !topic->missing.empty()) {
+    if (!topic || topic->partitions.size() != request.partitions.size()) {
         return;  // the next round resumes those that are left
     }
     request.topic = std::move(*topic);
@@ -199,7 +202,7 @@ bool Pipeline::submit_claim() {
 // partitions ends that transaction. So a claim does not wait for a flush for long.
 void Pipeline::unblock_claims() {
     const auto waits = [this](const auto& one) {
-        return one.second.claim_due(now_) && !one.second.refused() && !leaderless_.contains(one.first);
+        return one.second.claim_due(now_) && !one.second.refused() && !leaderless_.contains(one.first) && !unreadable_.contains(one.first);
     };
     // With brokers that do not answer no claim can be sent, and cancelling would only keep the flushes from ever ending.
     const bool sendable = !stopping_ && !revocation_ && !brokers_away_ && !source_.assignment_lost();

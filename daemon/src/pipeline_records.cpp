@@ -308,6 +308,7 @@ void Pipeline::on_revoked(const Revoked& revoked) {
     if (contributed) {
         rewind("partitions were revoked");
     }
+    forget_outage();
     settle_revocation();
 }
 
@@ -396,7 +397,8 @@ void Pipeline::check_finished() {
     }
     std::string refused;
     for (const auto& [partition, state] : partitions_) {
-        if (state.refused() || unreadable_.contains(partition)) {
+        const auto unreadable = unreadable_.find(partition);
+        if (state.refused() || (unreadable != unreadable_.end() && state.committed_offset() >= unreadable->second)) {
             refused = name_of(partition);
         } else if (!state.claimed() || !past_end(state) || state.verifying()) {
             finished_since_.reset();

@@ -68,7 +68,7 @@ struct StartAt {
 };
 
 /// The topic as the brokers describe it now: bounds of the partitions asked for, in their order, ends exclusive; and why those are missing
-/// that nobody can tell the bounds of, having no leader.
+/// that nobody can tell the bounds of, having no leader that answers. What is neither here nor missing was not asked for want of time.
 struct TopicState {
     std::string cluster_id;
     int partition_count = 0;

@@ -431,6 +431,35 @@ TEST_F(PipelineTest, RecordsThatCannotBeReadMayBeGivenUp) {
     EXPECT_EQ(pipeline->trouble(), "");
 }
 
+TEST_F(PipelineTest, TheClaimOfWhatCannotBeReadCancelsNoFlush) {
+    log.event(0, "a", kNoon);
+    log.event(1, "b", kNoon);
+    log.damaged = {{kZero, Offset{0}}};
+    assign({kZero, kOne});
+    rounds(60);
+    ASSERT_EQ(row(kOne).next, Offset{1});
+    log.event(1, "b", kNoon);
+    while (worker->idle() || pipeline->stats().records < 2) pipeline->step();
+    for (int i = 0; i < 140; ++i) {  // the partition is to be claimed anew meanwhile
+        pipeline->step();
+        clock.advance(100);
+    }
+    EXPECT_FALSE(sink.cancelled);
+    rounds(60);
+    EXPECT_EQ(row(kOne).next, Offset{2});
+}
+
+TEST_F(PipelineTest, AnOutageBeforeWhatCannotBeReadIsNoEnd) {
+    for (int i = 0; i < 6; ++i) log.event(0, "a", kNoon);
+    log.damaged = {{kZero, Offset{3}}};
+    make({{kZero, Offset{6}}, {kOne, Offset{0}}});
+    assign({kZero, kOne});
+    while (pipeline->stats().records < 3) rounds(1);
+    database.restart();
+    EXPECT_EQ(rounds(500), Pipeline::Status::kFailed);
+    EXPECT_EQ(row(kZero).next, Offset{3});
+}
+
 TEST_F(PipelineTest, RecordsThatCannotBeReadFailAnExitAtTheEnd) {
     for (int i = 0; i < 6; ++i) log.event(0, "a", kNoon);
     log.event(1, "b", kNoon);
@@ -449,6 +478,7 @@ TEST_F(PipelineTest, RecordsThatCannotBeReadAreNotPassedOver) {
     log.damaged = {{kZero, Offset{3}}};
     assign({kZero, kOne});
     rounds(300);
+    EXPECT_FALSE(sink.cancelled);
     EXPECT_EQ(row(kZero).next, Offset{3});  // what lies before them counts
     EXPECT_EQ(row(kOne).next, Offset{1});
     EXPECT_EQ(pipeline->stats().rewinds, 0u);
