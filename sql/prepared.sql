@@ -3,7 +3,8 @@
 SET timezone = 'UTC'; SET datestyle = 'ISO'; SET client_min_messages = warning;
 CREATE ROLE regress_topk_policed;
 BEGIN;
-SELECT topk.create_counter('prep');
+-- It is noon in the counter's time zone: a correction raises the revision of its day, too, and no day begins within the sealed hours of the spans.
+SELECT topk.create_counter('prep', format('Etc/GMT%s%s', CASE WHEN behind >= 0 THEN '+' END, behind)) FROM (SELECT extract(hour FROM now())::int - 12 AS behind) s;
 SELECT partition FROM topk.claim('prep', 'events', 'cluster', 'group', 'member', 1, '{0}', '{0}', '{100}');
 CREATE FUNCTION hour(n int) RETURNS timestamptz LANGUAGE sql STABLE AS $$ SELECT date_trunc('hour', now()) + n * interval '1 hour' $$;
 -- The hours from 30 before this one to the next, those near this one with many videos; the two before this one are open.
@@ -51,13 +52,14 @@ SELECT ended('8 hours', 100);
 SELECT * FROM wrong();
 ROLLBACK TO s;
 
--- A correction: they do not hold for who sees it; what is prepared again does.
+-- A correction: they do not hold for who sees it; what is prepared again does. The week has the day's, too, and in a week that begins a month
+-- the month's.
 SAVEPOINT s;
 SELECT topk.correct('prep', hour(-5), 'v0700', 1000000, 'r') > 0 AS corrected;
 SELECT lists('8 hours') NOT LIKE '%prepared%' AS left_out, video_id FROM topk('8 hours', 1, hour(0), 'prep');
 SELECT * FROM wrong();
 SELECT prepare_all();
-SELECT lists('8 hours'), corrections, video_id FROM topk('8 hours', 1, hour(0), 'prep'), (SELECT DISTINCT corrections FROM topk.prepared_sum_data WHERE counter = 'prep') c;
+SELECT lists('8 hours'), corrections, video_id FROM topk('8 hours', 1, hour(0), 'prep'), (SELECT DISTINCT least(corrections, 2) AS corrections FROM topk.prepared_sum_data WHERE counter = 'prep') c;
 SELECT * FROM wrong();
 ROLLBACK TO s;
 SELECT lists('8 hours'), video_id FROM topk('8 hours', 1, hour(0), 'prep');
@@ -75,7 +77,7 @@ SELECT lists('8 hours'), count(*) FROM topk.prepared_sum_data WHERE counter = 'p
 SELECT * FROM wrong();
 -- Prepared from roll-ups, too: of days that are whole; a video that was not among the greatest is looked up there.
 SAVEPOINT s;
-INSERT INTO topk.roll_up_marker SELECT 'prep', 'day', date_trunc('day', now()) - interval '1 hour', 'v1000' ON CONFLICT (counter, span) DO UPDATE SET window_start = excluded.window_start, video_id = excluded.video_id;
+INSERT INTO topk.roll_up_marker SELECT 'prep', 'day', date_trunc('day', now(), time_zone) - interval '1 hour', 'v1000' FROM topk.counter_data WHERE name = 'prep' ON CONFLICT (counter, span) DO UPDATE SET window_start = excluded.window_start, video_id = excluded.video_id;
 INSERT INTO prep_day_rollup SELECT m.day_start, h.video_id, sum(h.views) FROM prep_hour h JOIN topk.hour_map m ON m.counter = 'prep' AND m.hour_start = h.window_start JOIN topk.roll_up_marker r ON r.counter = 'prep' AND r.span = 'day'
     WHERE (h.window_start, h.video_id) <= (r.window_start, r.video_id) GROUP BY 1, 2;
 SELECT * FROM wrong();
