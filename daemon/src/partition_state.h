@@ -60,6 +60,11 @@ class PartitionState {
     /// The first finding of an implausible offset may be a race with its previous owner's last flush; counts findings.
     int implausible_again() { return ++implausible_; }
 
+    // Why it is not read, as it was told.
+    bool leaderless = false;              ///< nobody tells its bounds
+    std::optional<Offset> unreadable_at;  ///< what lies there cannot be read
+    std::optional<Instant> cut_off_at;    ///< since 30 s before then nothing has been heard of it
+
     /// Adopts what a claim or a resume returned: held. The next start verifies the fingerprint if its record is still there.
     void adopt(const ClaimedPartition& claimed, Offset log_start);
 

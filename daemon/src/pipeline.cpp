@@ -136,17 +136,18 @@ std::optional<TopicState> Pipeline::describe(const std::vector<Partition>& parti
 // One of them keeps the others from nothing: it is left out, and claimed anew when somebody can tell its bounds.
 void Pipeline::note_leaderless(const TopicState& topic, Instant retry) {
     for (const auto& [partition, why] : topic.missing) {
-        const auto [known, is_new] = leaderless_.try_emplace(partition, why);
-        if (is_new) {
+        const auto found = partitions_.find(partition);
+        if (found == partitions_.end()) {
+            continue;
+        }
+        if (!std::exchange(found->second.leaderless, true)) {
             spdlog::warn("{} is not read: the brokers do not tell its bounds: {}; going on with the others", name_of(partition), why);
         }
-        known->second = why;
-        if (const auto found = partitions_.find(partition); found != partitions_.end()) {
-            found->second.claim_again(retry);
-        }
+        found->second.claim_again(retry);
     }
     for (const Partition partition : topic.partitions) {
-        if (leaderless_.erase(partition) > 0) {
+        const auto found = partitions_.find(partition);
+        if (found != partitions_.end() && std::exchange(found->second.leaderless, false)) {
             spdlog::info("{}: the brokers tell its bounds again", name_of(partition));
         }
     }
@@ -202,7 +203,7 @@ bool Pipeline::submit_claim() {
 // partitions ends that transaction. So a claim does not wait for a flush for long.
 void Pipeline::unblock_claims() {
     const auto waits = [this](const auto& one) {
-        return one.second.claim_due(now_) && !one.second.refused() && !leaderless_.contains(one.first) && !unreadable_.contains(one.first);
+        return one.second.claim_due(now_) && !one.second.refused() && !one.second.leaderless && !one.second.unreadable_at;
     };
     // With brokers that do not answer no claim can be sent, and cancelling would only keep the flushes from ever ending.
     const bool sendable = !stopping_ && !revocation_ && !brokers_away_ && !source_.assignment_lost();
@@ -465,13 +466,13 @@ std::string Pipeline::trouble() const {
         if (state.refused()) {
             return name_of(partition) + " is not read: its stored offset is not plausible; the log names the remedy";
         }
-        if (leaderless_.contains(partition)) {
+        if (state.leaderless) {
             return name_of(partition) + " is not read: it has no leader that answers";
         }
-        if (unreadable_.contains(partition)) {
+        if (state.unreadable_at) {
             return name_of(partition) + " is not read: what lies at its offset cannot be read; the log names the remedy";
         }
-        if (cut_off_.contains(partition)) {
+        if (state.cut_off_at) {
             return name_of(partition) + " is silent: its broker answers nothing";
         }
     }

@@ -150,13 +150,13 @@ class Pipeline {
     void on_event(SourceEvent event);
     void on_records(std::span<const Record> records);
     void on_run(std::span<const Record> records, PartitionState& state);
-    void read_beyond(const PartitionState& state);
+    void read_beyond(PartitionState& state);
     void hears_again(PartitionState& state);
     void on_end(const EndOfPartition& end);
     void on_assigned(const Assigned& assigned);
     void on_revoked(const Revoked& revoked);
     void on_trouble(const PartitionTrouble& trouble);
-    void on_unreadable(const Unreadable& found);
+    void on_unreadable(const Unreadable& unreadable);
     void on_trouble(const SourceTrouble& trouble);
     [[nodiscard]] bool consume(const Record& record, PartitionState& state);
     void bury(const Record& record, DeadReason reason, PartitionProgress& progress);
@@ -219,10 +219,7 @@ class Pipeline {
     std::optional<UnknownFlush> unknown_flush_;
     int topic_partitions_ = 0;
     bool brokers_away_ = false;
-    std::map<Partition, std::string> leaderless_;  // assigned ones without bounds, and why
-    std::map<Partition, Offset> unreadable_;       // told to be so at this offset
-    std::map<Partition, Instant> cut_off_;         // told, and when, that nothing is heard of them
-    Instant silence_at_{};                         // looked for next
+    Instant silence_at_{};  // looked for next
 
     std::optional<Millis> missing_hour_;
     bool reload_hours_ = false;

@@ -63,18 +63,17 @@ void Pipeline::watch_silence() {
         return;
     }
     silence_at_ = now_ + kSilenceInterval;
-    for (const auto& [partition, state] : partitions_) {
+    for (auto& [partition, state] : partitions_) {
         if (!state.reading()) {
             continue;
         }
         const Instant heard_of = std::max(state.heard_at(), source_.answered_since(partition).value_or(Instant{}));
-        const auto told = cut_off_.find(partition);
-        if (told != cut_off_.end() && heard_of > told->second) {
+        if (state.cut_off_at && heard_of > *state.cut_off_at) {
             spdlog::info("{}: its broker answers again", name_of(partition));
-            cut_off_.erase(told);
-        } else if (told == cut_off_.end() && now_ >= std::max(heard_of, state.started_at()) + kCutOff) {
+            state.cut_off_at.reset();
+        } else if (!state.cut_off_at && now_ >= std::max(heard_of, state.started_at()) + kCutOff) {
             spdlog::warn("{}: no record for {} s, and its broker answers nothing", name_of(partition), kCutOff.count());
-            cut_off_.emplace(partition, now_);
+            state.cut_off_at = now_;
         }
     }
 }

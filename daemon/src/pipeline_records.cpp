@@ -148,10 +148,10 @@ void Pipeline::on_run(std::span<const Record> records, PartitionState& state) {
     }
 }
 
-void Pipeline::read_beyond(const PartitionState& state) {
-    if (const auto told = unreadable_.find(state.partition()); told != unreadable_.end() && state.position() > told->second) {
+void Pipeline::read_beyond(PartitionState& state) {
+    if (state.unreadable_at && state.position() > *state.unreadable_at) {
         spdlog::info("{} can be read again", name_of(state.partition()));
-        unreadable_.erase(told);
+        state.unreadable_at.reset();
     }
 }
 
@@ -180,7 +180,7 @@ void Pipeline::on_end(const EndOfPartition& end) {
     brokers_away_ = false;
     pass_over(found->second, std::min(end.offset, end_of(end.partition).value_or(end.offset)));
     found->second.reached_end();
-    unreadable_.erase(end.partition);
+    found->second.unreadable_at.reset();
 }
 
 bool Pipeline::consume(const Record& record, PartitionState& state) {
@@ -300,9 +300,6 @@ void Pipeline::on_revoked(const Revoked& revoked) {
     for (const Partition partition : revoked.partitions) {
         contributed = batch_.release(partition) || contributed;
         partitions_.erase(partition);
-        leaderless_.erase(partition);
-        cut_off_.erase(partition);
-        unreadable_.erase(partition);
         std::erase_if(poisons_, [&](const auto& poison) { return poison.first.first == partition; });
     }
     if (contributed) {
@@ -350,21 +347,20 @@ void Pipeline::on_trouble(const PartitionTrouble& trouble) {
 }
 
 // What was read before it stays in the batch: the position stands, and is read again from there.
-void Pipeline::on_unreadable(const Unreadable& found) {
-    const auto state = partitions_.find(found.partition);
-    if (state == partitions_.end() || !state->second.reading()) {
+void Pipeline::on_unreadable(const Unreadable& unreadable) {
+    const auto found = partitions_.find(unreadable.partition);
+    if (found == partitions_.end() || !found->second.reading()) {
         return;
     }
-    source_.stop({found.partition});
-    state->second.interrupt(now_ + kRefusedRetry);
-    const Offset at = state->second.position();
-    const auto [told, is_new] = unreadable_.try_emplace(found.partition, at);
-    if (is_new || std::exchange(told->second, at) != at) {
+    PartitionState& state = found->second;
+    source_.stop({unreadable.partition});
+    state.interrupt(now_ + kRefusedRetry);
+    if (std::exchange(state.unreadable_at, state.position()) != state.position()) {
         spdlog::error(
-            "{} cannot be read on from offset {}: {}; it is tried again, and never passed over: is a replica of the log damaged? To give "
-            "the "
-            "records up: SELECT topk.reset_progress('{}', '{}', {}, <offset behind them>, '<reason>');",
-            name_of(found.partition), raw(at), found.text, config_.counter, config_.topic, raw(found.partition));
+            "{} cannot be read on from offset {}: {}; it is tried again, and never passed over; hint: is a replica of the log damaged? To "
+            "give up what cannot be read: SELECT topk.reset_progress('{}', '{}', {}, <offset behind it>, '<reason>');",
+            name_of(unreadable.partition), raw(state.position()), unreadable.text, config_.counter, config_.topic,
+            raw(unreadable.partition));
     }
 }
 
@@ -397,8 +393,7 @@ void Pipeline::check_finished() {
     }
     std::string refused;
     for (const auto& [partition, state] : partitions_) {
-        const auto unreadable = unreadable_.find(partition);
-        if (state.refused() || (unreadable != unreadable_.end() && state.committed_offset() >= unreadable->second)) {
+        if (state.refused() || (state.unreadable_at && state.committed_offset() >= *state.unreadable_at)) {
             refused = name_of(partition);
         } else if (!state.claimed() || !past_end(state) || state.verifying()) {
             finished_since_.reset();

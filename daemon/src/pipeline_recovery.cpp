@@ -144,9 +144,8 @@ void Pipeline::watch_call() {
     const auto took = std::chrono::duration_cast<std::chrono::seconds>(now_ - call_since_).count();
     if (!std::exchange(stuck_told_, true)) {
         spdlog::warn(
-            "{} has been under way for {} s: it waits for a lock, a standby, or the server for its disk; hint: SELECT pid, "
-            "wait_event_type, "
-            "wait_event, pg_blocking_pids(pid) FROM pg_stat_activity WHERE application_name = 'topkd'",
+            "{} has been under way for {} s: it waits for a lock, a standby, or the server for its disk; hint: "
+            "SELECT pid, wait_event_type, wait_event, pg_blocking_pids(pid) FROM pg_stat_activity WHERE application_name = 'topkd'",
             call_, took);
     }
     if (now_ >= hung_since_ + kHungServer) {
@@ -227,7 +226,7 @@ void Pipeline::start_held() {
     std::vector<StartAt> starts;
     for (auto& [partition, state] : partitions_) {
         // Somebody may have given up what cannot be read: the database knows.
-        if (state.may_go_on(now_) && unreadable_.contains(partition) && state.position() == state.committed_offset()) {
+        if (state.may_go_on(now_) && state.unreadable_at && state.position() == state.committed_offset()) {
             batch_.release(partition);
             state.claim_again(now_);
             continue;
