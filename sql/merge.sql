@@ -99,6 +99,7 @@ BEGIN;
 CREATE TABLE by_hand (more int, views bigint NOT NULL CONSTRAINT video_views_hour_views_check CHECK (views > 0), window_start timestamptz NOT NULL, video_id text COLLATE "C" NOT NULL);
 ALTER TABLE by_hand DROP COLUMN more;
 ALTER TABLE video_views_hour ATTACH PARTITION by_hand FOR VALUES FROM ('2026-02-01') TO ('2026-02-02');
+SELECT differences('all_time', 10, '2026-02-01Z'), ended('all_time', 10, '2026-02-01Z') AS while_it_is_empty;
 INSERT INTO by_hand VALUES (777777, '2026-02-01 01:00Z', 'hand');
 -- Without an hour in the map it is of no day, so that no view and no roll-up has it.
 SELECT (SELECT count(*) FROM video_views_all_time WHERE video_id = 'hand') AS in_view, ended('all_time', 10, '2026-02-01Z'), l.* FROM topk('day', 1, '2026-02-01Z') l;

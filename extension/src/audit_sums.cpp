@@ -1,6 +1,7 @@
 // Summing the counter's tables for the audit, in the caller's snapshot.
 #include "audit_sums.h"
 
+#include "hour_list.h"
 #include "hours.h"
 #include "registry_rows.h"
 
@@ -48,6 +49,7 @@ Argument times(std::span<Datum> values) {
 }  // namespace
 
 Sums sum_hours(const Counter& counter) {
+    forget_partitions(counter);
     run_once(psprintf("SELECT coalesce(array_agg(window_start), '{}'), coalesce(array_agg(views), '{}')"
                       " FROM (SELECT window_start, sum(views) AS views FROM %s GROUP BY window_start) s",
                       table_name(counter, counter.hour_table)),

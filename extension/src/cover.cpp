@@ -178,19 +178,28 @@ Cover cover_of_window(const Counter& counter, Rollup rollup, const Window& windo
     pg_unreachable();
 }
 
-/// Requires: the hour table is locked, so that its partitions stay.
-void require_partitions(const Counter& counter, const Cover& cover) {
+/// True if an hour of the cover has no partition, as far as the caches know.
+bool lacks_partition(const Counter& counter, const Cover& cover, TimestampTz* lacking) {
     std::size_t hour = 0;
     for (const HourRange& range : cover.ranges) {
         std::span<Partition> partitions;
-        if (!partitions_within(counter, range.since, range.until, &partitions)) return;  // the default one takes all
+        if (!partitions_within(counter, range.since, range.until, &partitions)) return false;  // the default one takes all
         std::size_t at = 0;
         for (; hour < cover.hours.size() && cover.hours[hour].window < range.until; ++hour) {
-            const TimestampTz start = cover.hours[hour].window;
-            while (at < partitions.size() && partitions[at].end <= start) ++at;
-            if (at == partitions.size() || partitions[at].start > start) refuse_dropped_hour(counter, start);
+            *lacking = cover.hours[hour].window;
+            while (at < partitions.size() && partitions[at].end <= *lacking) ++at;
+            if (at == partitions.size() || partitions[at].start > *lacking) return true;
         }
     }
+    return false;
+}
+
+/// Requires: the hour table is locked, so that its partitions stay.
+void require_partitions(const Counter& counter, const Cover& cover) {
+    TimestampTz lacking;
+    if (!lacks_partition(counter, cover, &lacking)) return;
+    forget_partitions(counter);
+    if (lacks_partition(counter, cover, &lacking)) refuse_dropped_hour(counter, lacking);
 }
 
 }  // namespace

@@ -96,6 +96,21 @@ bool partitions_within(const Counter& counter, TimestampTz start, TimestampTz en
     return all_have_bounds;
 }
 
+// A commit leaves the list of running transactions before it sends its messages (CommitTransaction, as its replay: xact_redo_commit). What
+// those of ATTACH PARTITION would do here: the table's pg_class row says whether it has partitions, its cache entry which.
+void forget_partitions(const Counter& counter) {
+    SharedInvalidationMessage row = {};
+    row.cc.id = RELOID;
+    row.cc.dbId = MyDatabaseId;
+    row.cc.hashValue = GetSysCacheHashValue1(RELOID, ObjectIdGetDatum(counter.hour_table));
+    LocalExecuteInvalidationMessage(&row);
+    SharedInvalidationMessage relation = {};
+    relation.rc.id = SHAREDINVALRELCACHE_ID;
+    relation.rc.dbId = MyDatabaseId;
+    relation.rc.relId = counter.hour_table;
+    LocalExecuteInvalidationMessage(&relation);
+}
+
 bool stored_hour_at(const Counter& counter, TimestampTz instant, TimestampTz* start) {
     bool found = false;
     const RowKey until = {2, BTLessEqualStrategyNumber, F_TIMESTAMPTZ_LE, InvalidOid, TimestampTzGetDatum(instant)};

@@ -23,6 +23,10 @@ struct Partition {
 /// them locks the hour table himself, before.
 bool partitions_within(const Counter& counter, TimestampTz start, TimestampTz end, std::span<Partition>* partitions);
 
+/// Makes the session read anew which partitions there are. Snapshots see a transaction a moment before it tells other sessions to forget
+/// what their caches hold: one can see the hours that were stored with a partition, and not find the partition.
+void forget_partitions(const Counter& counter);
+
 /// The start of the stored hour that contains the instant, in the caller's snapshot; false if no hour is stored there.
 bool stored_hour_at(const Counter& counter, TimestampTz instant, TimestampTz* start);
 

@@ -55,6 +55,20 @@ std::int64_t score_of(const Key& cut) {
     return has_score(cut) ? DatumGetInt64(cut.values[0]) : PG_INT64_MAX;
 }
 
+/// What is in no block no snapshot sees.
+bool is_empty(Relation table) {
+    return RELKIND_HAS_STORAGE(table->rd_rel->relkind) && RelationGetNumberOfBlocks(table) == 0;
+}
+
+/// False of a table that was dropped.
+bool is_empty(Oid table) {
+    Relation relation = try_table_open(table, AccessShareLock);
+    if (relation == nullptr) return false;
+    const bool found = is_empty(relation);
+    table_close(relation, NoLock);
+    return found;
+}
+
 const char* name_of(const Part& part) {
     constexpr const char* kRollupNames[kRollups] = {"day roll-up", "month roll-up", "all-time roll-up"};
     return part.table == PartOf::kHours ? "hour" : part.table == PartOf::kLate ? "late additions" : kRollupNames[part.rollup];
@@ -112,7 +126,8 @@ const char* ListSource::open_windows(const Counter& counter, const Cover& cover)
     return nullptr;
 }
 
-/// A partition that holds none of the hours was made by hand: nobody knows what its hours are. Requires: every hour has a partition.
+/// A partition with rows of none of the hours was made by hand: nobody knows what its hours are. One without rows was made since the
+/// snapshot. Requires: every hour has a partition.
 const char* ListSource::open_hours(const Counter& counter, const Cover& cover) {
     std::size_t next = 0;
     for (const HourRange& range : cover.ranges) {
@@ -120,15 +135,18 @@ const char* ListSource::open_hours(const Counter& counter, const Cover& cover) {
         if (!partitions_within(counter, range.since, range.until, &partitions)) return "there is a default partition";
         for (const Partition& partition : partitions) {
             const TimestampTz end = std::min(partition.end, range.until);
-            if (next == cover.hours.size() || cover.hours[next].window >= end) return "a partition was made by hand";
+            if (next == cover.hours.size() || cover.hours[next].window >= end) {
+                if (is_empty(partition.table)) continue;
+                return "a partition was made by hand";
+            }
             Table* table = open_table(partition.table, 1);
             if (table == nullptr) return kNoIndex;
             const std::size_t first = list_count_;
             double guessed = 0;
-            // Most days that were made ahead have no hour yet: what is in no block no snapshot sees.
-            const bool is_empty = RelationGetNumberOfBlocks(table->open.relation) == 0;
+            // Most days that were made ahead have no hour yet.
+            const bool empty = is_empty(table->open.relation);
             for (; next < cover.hours.size() && cover.hours[next].window < end; ++next) {
-                if (is_empty) continue;
+                if (empty) continue;
                 const Part& hour = cover.hours[next];
                 const bool is_prepared = next < cover.prepared_hours;
                 const double rows = table->rows * share_of_day(hour.window, partition.start);

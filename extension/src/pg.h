@@ -92,6 +92,7 @@ extern "C" {
 #include <storage/lock.h>
 #include <storage/proc.h>
 #include <storage/procarray.h>
+#include <storage/sinval.h>
 #include <utils/acl.h>
 #include <utils/array.h>
 #include <utils/builtins.h>

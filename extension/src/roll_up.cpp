@@ -6,6 +6,7 @@
 #include "counter.h"
 #include "counter_lock.h"
 #include "cover.h"
+#include "hour_list.h"
 #include "hours.h"
 #include "roll_up_marker.h"
 #include "roll_up_rows.h"
@@ -141,6 +142,8 @@ Marker add_windows(const Counter& counter, Rollup rollup, const Markers& markers
     const Oid table = rollup == kDayRollup ? counter.hour_table : counter.rollups[kDayRollup];
     for (const Pending& window : windows) {
         if (marker.window != window.start) marker = {window.start, ""};
+        // Of an hour whose partition is not found nothing comes to the roll-up, for good.
+        if (rollup == kDayRollup && !OidIsValid(partition_at(counter, window.start))) forget_partitions(counter);
         for (bool finished = false; !finished;) {
             CHECK_FOR_INTERRUPTS();
             const Source source = {table, window.start, marker.video_id, nullptr};

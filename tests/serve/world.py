@@ -40,7 +40,7 @@ class World:
             names = [f"vid_{rng.randrange(400):04}" for _ in range(videos)] + (ESCAPED if number % 5 == 0 or start == starts[-1] else [])
             if number in (10, hours):
                 names += [f"many_{n:04}" for n in range(1300)]
-            feed.flush({(start, name): rng.randint(1, 50) for name in set(names)}, watermark=start)
+            feed.flush({(start, name): rng.randint(1, 50) for name in sorted(set(names))}, watermark=start)
             if number in (20, 35):
                 self._maintain(counter)
                 feed.flush({}, late=[(starts[number - 8], "vid_0001", 3), (starts[number - 8], "only_late", 70)])
