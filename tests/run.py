@@ -89,7 +89,7 @@ def cluster():
     """A throwaway server with the extension's files installed; the SQL layers share its shape, not its data."""
     with tempfile.TemporaryDirectory(prefix="topk-test-") as parent:
         os.chmod(parent, 0o755)
-        server = Cluster(Path(parent) / "pg", ports.free_port(54400))
+        server = Cluster(Path(parent) / "pg", ports.free_port(30500))
         server.init()
         with open(server.data / "postgresql.conf", "a") as conf:
             conf.writelines(f"{key} = {value}\n" for key, value in SQL_SETTINGS.items())

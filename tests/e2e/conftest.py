@@ -67,7 +67,7 @@ def broker(session_broker):
 
 @pytest.fixture(scope="session")
 def session_postgres(run_directory):
-    server = cluster.Cluster(run_directory / "postgres", ports.free_port(54341))
+    server = cluster.Cluster(run_directory / "postgres", ports.free_port(30000))
     server.init()
     server.start()
     yield server

@@ -1,4 +1,6 @@
 """What administrators do to the tables under load: vacuum, rewrite, rebuild, replace and inspect the index."""
+import contextlib
+
 from psycopg2 import errors
 
 GIVE_UP = (errors.LockNotAvailable, errors.DeadlockDetected, errors.QueryCanceled)
@@ -97,8 +99,10 @@ class Maintainer:
         self.run(f"SELECT topk.index_check('{shape.index}')")
 
     def finish_prepared(self):
-        while self.storm.prepared:
-            self.run(f"{self.rng.choice(['COMMIT', 'COMMIT', 'ROLLBACK'])} PREPARED '{self.storm.prepared.popleft()}'")
+        with contextlib.suppress(IndexError):  # none is left, or another session was first
+            while True:
+                name = self.storm.prepared.popleft()
+                self.run(f"{self.rng.choice(['COMMIT', 'COMMIT', 'ROLLBACK'])} PREPARED '{name}'")
 
     def tidy(self, shape):
         """One valid index remains, under its name, whatever an operation that gave up has left."""

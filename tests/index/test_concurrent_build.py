@@ -28,7 +28,7 @@ class Session:
 
 
 def test_version_between_build_and_validation(start, major, run_directory, test_name):
-    primary = start("primary")
+    primary = start("primary", autovacuum="off")  # whose lock the build would wait for, too
     # With feedback nothing is cleaned up that the standby may see, and no conflict holds up replay; the build does not wait for it.
     patient = {"hot_standby_feedback": "on", "wal_receiver_status_interval": "1s", "max_standby_streaming_delay": "-1"}
     with primary.standby(run_directory / test_name / "standby", patient) as standby, contextlib.ExitStack() as stack:

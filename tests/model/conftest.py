@@ -37,7 +37,7 @@ def pytest_terminal_summary(terminalreporter):
 def server():
     directory = Path(tempfile.mkdtemp(prefix="topk-model-"))
     directory.chmod(0o755)  # the server runs as another user
-    one = cluster.Cluster(directory / "postgres", ports.free_port(54900))
+    one = cluster.Cluster(directory / "postgres", ports.free_port(31000))
     one.init()
     one.start()
     yield one

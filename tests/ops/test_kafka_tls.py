@@ -66,7 +66,7 @@ def test_counts(kafka, database, tmp_path, way):
     common = ("--brokers", f"localhost:{port}", "--topic", counter, *more)
     if way == "scram" and librdkafka()[0] < STRICT_SCRAM:
         # Not here: test_images.py does it, with the image's librdkafka. What is told must not send anybody to look for a wrong password.
-        ended = topkd("produce", "--count", 1, "--startup-timeout", "2s", *common, environment=environment)
+        ended = topkd("produce", "--count", 1, "--startup-timeout", "5s", *common, environment=environment)
         ended.expect_error(r"cannot do SCRAM at all, 2\.6\.1", *secrets(properties))
         return
     ingest_db = database.conninfo("topk_ingest", **database.with_certificate())
@@ -105,7 +105,7 @@ def test_mistakes(kafka, stranger, database, mistake):
     host, port, properties = client(kafka, stranger)
     more, _ = options(properties, "flags", None)
     common = ["--brokers", f"{host}:{port}", "--topic", "any", *more]
-    running = [Running("produce", "--count", "1", "--startup-timeout", "2s", *common),
+    running = [Running("produce", "--count", "1", "--startup-timeout", "5s", *common),
                Running("ingest", "--db", database.superuser(), "--startup-timeout", "2s", *common)]
     for one in running:
         one.end().expect_error(said, *secrets(properties))

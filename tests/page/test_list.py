@@ -89,14 +89,17 @@ def test_steps_of_hours(browser, serve, views):
     browser.wait_for_rows(views.top("hour"))
     start = hour_of(now())
     assert browser.find("#later").get_attribute("disabled")
-    for hours in (1, 2):
+    hours = 0  # with views; one more if the running one began since they were written
+    while rows := views.top("hour", at=start - (hours + 1) * HOUR):
+        hours += 1
         browser.click("#earlier")
-        browser.wait_for_rows(views.top("hour", at=start - hours * HOUR))
+        browser.wait_for_rows(rows)
         browser.wait_for_state("past")
+    assert hours >= 2
     browser.click("#earlier")
     browser.wait(lambda: browser.text("#nothing") and not browser.rows(), "an hour without views says so")
     browser.click("#later")
-    browser.wait_for_rows(views.top("hour", at=start - 2 * HOUR))
+    browser.wait_for_rows(views.top("hour", at=start - hours * HOUR))
 
 
 def test_month_before(browser, serve, views):

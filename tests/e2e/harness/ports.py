@@ -1,4 +1,5 @@
-"""Free ports on the loopback, from a base upwards."""
+"""Free ports on the loopback, from a base upwards: one below the ephemeral range, of which an outgoing connection may take one while its
+server is down, and keep it for a minute."""
 import os
 import socket
 
