@@ -178,12 +178,12 @@ Cover cover_of_window(const Counter& counter, Rollup rollup, const Window& windo
     pg_unreachable();
 }
 
-/// True if an hour of the cover has no partition, as far as the caches know.
-bool lacks_partition(const Counter& counter, const Cover& cover, TimestampTz* lacking) {
+/// True if an hour of the cover is within no partition's bounds, as far as the caches know.
+bool lacks_partition(const Counter& counter, const Cover& cover, TimestampTz* lacking, bool* has_default) {
     std::size_t hour = 0;
     for (const HourRange& range : cover.ranges) {
         std::span<Partition> partitions;
-        if (!partitions_within(counter, range.since, range.until, &partitions)) return false;  // the default one takes all
+        *has_default = !partitions_within(counter, range.since, range.until, &partitions);
         std::size_t at = 0;
         for (; hour < cover.hours.size() && cover.hours[hour].window < range.until; ++hour) {
             *lacking = cover.hours[hour].window;
@@ -197,9 +197,10 @@ bool lacks_partition(const Counter& counter, const Cover& cover, TimestampTz* la
 /// Requires: the hour table is locked, so that its partitions stay.
 void require_partitions(const Counter& counter, const Cover& cover) {
     TimestampTz lacking;
-    if (!lacks_partition(counter, cover, &lacking)) return;
+    bool has_default;
+    if (!lacks_partition(counter, cover, &lacking, &has_default)) return;
     forget_partitions(counter);
-    if (lacks_partition(counter, cover, &lacking)) refuse_dropped_hour(counter, lacking);
+    if (lacks_partition(counter, cover, &lacking, &has_default) && !has_default) refuse_dropped_hour(counter, lacking);
 }
 
 }  // namespace

@@ -97,13 +97,17 @@ bool partitions_within(const Counter& counter, TimestampTz start, TimestampTz en
 }
 
 // A commit leaves the list of running transactions before it sends its messages (CommitTransaction, as its replay: xact_redo_commit). What
-// those of ATTACH PARTITION would do here: the table's pg_class row says whether it has partitions, its cache entry which.
+// those of ATTACH PARTITION do is done here, in their order: the rows of pg_class, which says whether there are partitions, and of
+// pg_partitioned_table, which says whether there is a default one, and the catalog snapshot with them; then the relation, and plans with
+// it.
 void forget_partitions(const Counter& counter) {
-    SharedInvalidationMessage row = {};
-    row.cc.id = RELOID;
-    row.cc.dbId = MyDatabaseId;
-    row.cc.hashValue = GetSysCacheHashValue1(RELOID, ObjectIdGetDatum(counter.hour_table));
-    LocalExecuteInvalidationMessage(&row);
+    for (const int cache : {RELOID, PARTRELID}) {
+        SharedInvalidationMessage row = {};
+        row.cc.id = static_cast<int8>(cache);
+        row.cc.dbId = MyDatabaseId;
+        row.cc.hashValue = GetSysCacheHashValue1(cache, ObjectIdGetDatum(counter.hour_table));
+        LocalExecuteInvalidationMessage(&row);
+    }
     SharedInvalidationMessage relation = {};
     relation.rc.id = SHAREDINVALRELCACHE_ID;
     relation.rc.dbId = MyDatabaseId;

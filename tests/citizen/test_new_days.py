@@ -3,6 +3,7 @@ partition more: the list of such a snapshot has the new day's views, and is no e
 import threading
 from datetime import datetime, timedelta, timezone
 
+import pytest
 from database import Database
 from feed import Feed
 
@@ -50,9 +51,12 @@ class Writer:
         self.committed += 1
 
 
-def test_lists_while_days_begin(new_database):
+@pytest.mark.parametrize("default", [False, True], ids=["", "beside_a_default_partition"])
+def test_lists_while_days_begin(new_database, default):
     database = new_database("d")
     database.execute("SELECT topk.create_counter('c')")
+    if default:  # made by hand: lists are added up then
+        database.execute("CREATE TABLE c_rest PARTITION OF c_hour DEFAULT")
     writer = Writer(database)
     readers = [Reader(database, writer) for _ in range(READERS)]
     for reader in readers:
