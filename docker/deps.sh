@@ -31,12 +31,8 @@ if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null
     "${sudo[@]}" chmod 755 "$policy"
 fi
-# At boot apt-daily may hold the locks, and a mirror may fail once.
-install_missing() {
-    "${sudo[@]}" apt-get update -qq &&
-        "${sudo[@]}" apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}"
-}
-install_missing || { sleep 10 && install_missing; } || { sleep 60 && install_missing; }
+# apt-daily may hold the locks, at boot
+"$here/../tests/again.sh" "${sudo[@]}" sh -c 'apt-get update -qq && apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "$@"' install "${missing[@]}"
 case " ${missing[*]} " in
     *" prometheus "*) "${sudo[@]}" update-rc.d prometheus disable ;;
 esac

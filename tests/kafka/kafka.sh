@@ -33,9 +33,7 @@ install_jars() {
     cmp -s "$here/pom.xml" "$lib/pom.xml" && return 0
     local fresh=$build/kafka/lib.new
     rm -rf "$fresh" && mkdir -p "$fresh"
-    local maven=(mvn -q -B -Dstyle.color=never -f "$here/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$fresh")
-    # A repository may fail once.
-    "${maven[@]}" >&2 || { sleep 10 && "${maven[@]}" >&2; } || { sleep 60 && "${maven[@]}" >&2; }
+    "$here/../again.sh" mvn -q -B -Dstyle.color=never -f "$here/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$fresh" >&2
     cp "$here/pom.xml" "$fresh/pom.xml"
     rm -rf "$lib" && mv "$fresh" "$lib"
     exec 9>&-

@@ -11,9 +11,7 @@ exec 9>"$build/axe.lock"
 flock 9
 if ! cmp -s "$here/pom.xml" "$axe/pom.xml"; then
     rm -rf "$axe.new" && mkdir -p "$axe.new"
-    maven=(mvn -q -B -Dstyle.color=never -f "$here/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$axe.new")
-    # A repository may fail once.
-    "${maven[@]}" >&2 || { sleep 10 && "${maven[@]}" >&2; } || { sleep 60 && "${maven[@]}" >&2; }
+    "$here/../again.sh" mvn -q -B -Dstyle.color=never -f "$here/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$axe.new" >&2
     (cd "$axe.new" && /usr/bin/python3 -m zipfile -e axe-core-*.jar jar && mv jar/META-INF/resources/webjars/axe-core/*/axe.min.js . && rm -rf jar ./*.jar)
     cp "$here/pom.xml" "$axe.new/pom.xml"
     rm -rf "$axe" && mv "$axe.new" "$axe"

@@ -41,9 +41,7 @@ bootstrap() { # suite, new folder
     [ -z "$proxy" ] || export http_proxy=$proxy
     rm -rf "$fresh"
     # sid's script does for every release after buster, also for those this debootstrap does not know yet
-    local debootstrap=(debootstrap --variant=minbase "$suite" "$fresh" "$mirror" sid)
-    # A mirror may fail once; what was fetched is not fetched again.
-    "${debootstrap[@]}" >"$log" 2>&1 || { sleep 10 && "${debootstrap[@]}" >>"$log" 2>&1; } || return 1
+    "$here/../again.sh" debootstrap --variant=minbase "$suite" "$fresh" "$mirror" sid >"$log" 2>&1 || return 1
     printf '#!/bin/sh\nexit 101\n' >"$fresh/usr/sbin/policy-rc.d" && chmod 755 "$fresh/usr/sbin/policy-rc.d"
     echo force-unsafe-io >"$fresh/etc/dpkg/dpkg.cfg.d/unsafe-io"
     printf 'path-exclude=/usr/share/%s/*\n' doc man locale >"$fresh/etc/dpkg/dpkg.cfg.d/no-documents"

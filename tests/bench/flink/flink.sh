@@ -21,7 +21,7 @@ install() {
     if ! cmp -s "$here/pom.xml" "$lib/pom.xml"; then
         local fresh=$build/lib.new
         rm -rf "$fresh" && mkdir -p "$fresh"
-        mvn -q -B -Dstyle.color=never -f "$here/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$fresh" >&2
+        "$here/../../again.sh" mvn -q -B -Dstyle.color=never -f "$here/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$fresh" >&2
         (cd "$fresh" && sha256sum --quiet --strict -c "$here/jars.sha256") >&2 || die "a jar is not the one that was pinned"
         [ "$(find "$fresh" -name '*.jar' | wc -l)" = "$(wc -l <"$here/jars.sha256")" ] || die "there are other jars than jars.sha256 names"
         cp "$here/pom.xml" "$fresh/pom.xml"
