@@ -25,7 +25,8 @@ class Backlog:
     def __init__(self, launcher, database, topic):
         self.launcher, self.database, self.topic = launcher, database, topic
         self.made, self.ended, self.failure = 0, threading.Event(), None
-        self.produce()
+        while self.made < AHEAD:
+            self.produce()
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
 

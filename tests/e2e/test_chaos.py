@@ -42,14 +42,13 @@ def faults(rng):
     return [(kind, settings.FAULT_INTERVAL * rng.uniform(0.3, 1.3)) for kind in kinds]
 
 
-def let_work(group, producer, seconds):
+def let_work(group, seconds):
     """Lets the group work for a while, and until it has flushed something: a fault counts only in the middle of work."""
     def total():
         group.tend()
         return sum(offset or 0 for offset in group.database.next_offsets(group.topic.name).values())
     pause_over, before = time.monotonic() + seconds, total()
-    wait_until(lambda: total() > before and time.monotonic() > pause_over or not producer.alive(), seconds + 60,
-               "any flush since the last fault", every=0.1)
+    wait_until(lambda: total() > before and time.monotonic() > pause_over, seconds + 60, "any flush since the last fault", every=0.1)
 
 
 def produce(launcher, topic, seconds):
@@ -72,7 +71,7 @@ def test_chaos(empty_database, broker, postgres, launcher, test_name):
     killed_owners = 0
     with kafka.SteadyProducer(topic, settings.SEED, rate=200, malformed=0.05):
         for kind, pause in schedule:
-            let_work(group, producer, pause)
+            let_work(group, pause)
             if kind == "kill":
                 name = rng.choice(["alpha", "beta"])
                 killed_owners += members.owns(database, topic, name)

@@ -166,12 +166,14 @@ def test_new_partitions_are_read_from_their_start(database, topic, broker, launc
 
 @contextlib.contextmanager
 def transaction(topic, name, commit):
-    producer = Producer({"bootstrap.servers": topic.broker.address, "transactional.id": name, "log_level": 0})
+    options = {"bootstrap.servers": topic.broker.address, "transactional.id": name, "log_level": 0}
+    producer = Producer(options)
     producer.init_transactions(30)
     producer.begin_transaction()
     yield producer
     producer.flush(30)
     producer.commit_transaction(30) if commit else producer.abort_transaction(30)
+    Producer(options).init_transactions(30)  # returns when the markers of the one before are in the log
 
 
 def test_control_records_are_skipped(database, topic, launcher):

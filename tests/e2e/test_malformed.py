@@ -45,7 +45,7 @@ MALFORMED = {
     "ts beyond all time": (b'{"video_id": "a", "ts": 9000000000000000000}', KEY, ["ts out of range"]),
     "ts beyond 64 bits": (b'{"video_id": "a", "ts": 90000000000000000000000}', KEY, ["ts out of range", "ts not an integer or RFC 3339 string"]),
     "ts too old": (json.dumps({"video_id": "a", "ts": NOW - 401 * 24 * HOUR_MS}).encode(), KEY, ["older than max_age"]),
-    "ts ahead": (json.dumps({"video_id": "a", "ts": NOW + HOUR_MS}).encode(), KEY, ["ahead of the clock"]),
+    "ts ahead": (json.dumps({"video_id": "a", "ts": NOW + 24 * HOUR_MS}).encode(), KEY, ["ahead of the clock"]),
     "views zero": (b'{"video_id": "a", "views": 0}', KEY, ["views out of range"]),
     "views negative": (b'{"video_id": "a", "views": -5}', KEY, ["views out of range"]),
     "views too many": (b'{"video_id": "a", "views": 1000001}', KEY, ["views out of range"]),

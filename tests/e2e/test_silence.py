@@ -10,7 +10,7 @@ from harness.wait import wait_until
 IDLE_SECONDS, LATENESS_SECONDS = 2, 1
 LIMIT = IDLE_SECONDS + LATENESS_SECONDS + 10
 # The dead member keeps its partitions for longer than the limit.
-LONG = ("session.timeout.ms=20000", "heartbeat.interval.ms=500")
+LONG = ("session.timeout.ms=35000", "heartbeat.interval.ms=500")
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_a_dead_consumer_holds_it_back(end, database, topic, launcher, last_hour
     if end == "killed":
         assert all("no owner" in why[partition] for partition in held), why
     # Kafka gives its partitions to the living one, which finds them silent as well.
-    wait_until(lambda: sealed(database, last_hour), 60, f"{last_hour} sealed after the partitions moved")
+    wait_until(lambda: sealed(database, last_hour), 90, f"{last_hour} sealed after the partitions moved")
     if end == "stopped":
         dying.wake()
         assert dying.terminate() == 0

@@ -12,8 +12,8 @@ def ingest(launcher, database, topic, name, **more):
 
 
 def check_takeover(database, topic, zombie):
-    """Called with the zombie stopped: the survivor's flushes reach all partitions within the session timeout + 5 s."""
-    members.wait_for_all_moving(database, topic, database.next_offsets(topic.name), SESSION_SECONDS + 5, owner="survivor")
+    """Called with the zombie stopped: the survivor's flushes reach all partitions within the session timeout + 15 s; a survivor that waits for the zombie waits for ever."""
+    members.wait_for_all_moving(database, topic, database.next_offsets(topic.name), SESSION_SECONDS + 15, owner="survivor")
     assert zombie.stopped()
 
 

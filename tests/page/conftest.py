@@ -16,6 +16,7 @@ sys.path[:0] = [str(HERE), *(str(HERE.parent / folder) for folder in ("servers",
 import servers  # noqa: E402
 from browser import CHROMIUM, DRIVER, Browser  # noqa: E402
 from harness import settings, topkd  # noqa: E402
+from harness.clock import running_hour  # noqa: E402
 from harness.wait import wait_until  # noqa: E402
 from views import Views  # noqa: E402
 
@@ -122,6 +123,12 @@ def session_browser(run_directory):
 def expected_console():
     """A test that breaks things adds patterns of what the browser may say about it."""
     return []
+
+
+@pytest.fixture(autouse=True)
+def room_in_the_hour():
+    """What a test counts and what the page shows are of one hour."""
+    running_hour()
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from browser import NARROW, WIDE
+from harness.clock import DAY, now
 from selenium.webdriver.common.keys import Keys
-from views import DAY, now
 
 SHOTS = Path(__file__).resolve().parents[2] / "build/page"
 LOOKS = [(scheme, size) for scheme in ("light", "dark") for size in (WIDE, NARROW)]

@@ -1,6 +1,7 @@
 """What the page shows is what SQL says: every window, the past, other counters, ids of any kind; and what the address says."""
 import pytest
-from views import HOSTILE, WINDOWS, hour_of, now, DAY, HOUR
+from harness.clock import DAY, HOUR, hour_of, now
+from views import HOSTILE, WINDOWS
 
 
 def tab(window):

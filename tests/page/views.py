@@ -1,22 +1,14 @@
 """The counters that the page shows: fed through topk.claim and topk.flush as topkd does, with windows of the past that are sealed."""
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 
 from database import Database
 from feed import Feed
+from harness.clock import DAY, HOUR, hour_of, now
 
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 READER = "page"
 # Ids are strangers' text
 HOSTILE = ["<img src=x onerror=document.title='broken'>", "\"'&amp;</script>", "日本語の動画", "\u202evid_right_to_left", "v" * 256]
 WINDOWS = ["hour", "day", "month", "all_time", "24 hours"]
-
-
-def now():
-    return datetime.now(timezone.utc)
-
-
-def hour_of(instant):
-    return instant.replace(minute=0, second=0, microsecond=0)
 
 
 class Views:

@@ -1,4 +1,5 @@
 """A server for the session with one world of counters, `topkd serve` before it, and the ends of the logs on failure."""
+import contextlib
 import functools
 import re
 import shutil
@@ -18,7 +19,8 @@ import web  # noqa: E402
 from database import Database  # noqa: E402
 from feed import Feed  # noqa: E402
 from harness import settings  # noqa: E402
-from serving import Serve, conninfo, hour_of, make_reader, now  # noqa: E402
+from harness.clock import running_hour  # noqa: E402
+from serving import Serve, conninfo, make_reader  # noqa: E402
 from world import World  # noqa: E402
 
 MAJOR = servers.native_major()
@@ -120,7 +122,7 @@ def new_database(server, test_name):
 def database(new_database):
     """One with a counter: 300 videos in the running hour, `hour`, and `feed` for more."""
     made = new_database("video_views")
-    made.feed, made.hour = Feed(made, "video_views"), hour_of(now())
+    made.feed, made.hour = Feed(made, "video_views"), running_hour()
     made.feed.flush({(made.hour, f"vid_{n:03}"): 1000 - n for n in range(300)}, watermark=made.hour)
     return made
 
@@ -157,10 +159,14 @@ def serve(run_directory, world):
 @pytest.fixture(scope="session")
 def quiet_stream(serve):
     """Of a list that never changes, from early on."""
-    with web.Stream(serve.address, limit=None, window="hour", counter="empty_views") as stream:
+    def read():
+        with contextlib.suppress(AttributeError, ValueError, OSError):  # closed below
+            stream.event()
+
+    with web.Stream(serve.address, limit=None, window="all_time", counter="empty_views") as stream:
         stream.next_list()
         stream.begun = time.monotonic()
-        threading.Thread(target=stream.event, daemon=True).start()
+        threading.Thread(target=read, daemon=True).start()
         yield stream
 
 

@@ -4,7 +4,6 @@ import os
 import re
 import threading
 import time
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import web
@@ -12,7 +11,6 @@ from database import Database
 from harness import settings, topkd
 from harness.wait import wait_until
 
-HOUR = timedelta(hours=1)
 READER = "reader"
 ESTABLISHED = ("01", "08")  # the latter: the client has closed its side
 
@@ -67,14 +65,6 @@ def make_reader(database, *counters):
         database.execute(f"CREATE ROLE {READER} LOGIN")
     for counter in counters:
         database.execute("SELECT topk.grant_access(%s, 'read', %s)", READER, counter)
-
-
-def hour_of(instant):
-    return instant.replace(minute=0, second=0, microsecond=0)
-
-
-def now():
-    return datetime.now(timezone.utc)
 
 
 class Expected:

@@ -7,8 +7,9 @@ import time
 import pytest
 import web
 from feed import Feed
+from harness.clock import HOUR
 from harness.wait import wait_until
-from serving import HOUR, Asked, Crowd, calls, make_reader, queries_held, waiting_queries
+from serving import Asked, Crowd, calls, make_reader, queries_held, waiting_queries
 
 LONG = "60s"
 

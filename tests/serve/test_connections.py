@@ -82,7 +82,8 @@ def test_more_connections_than_allowed(database, start_serve):
                 one.sendall(sent)
                 refused = web.read_answer(one)
                 assert refused.problem(503) and refused.headers["connection"] == "close" and web.read_answer(one) is None
-        assert 'topkd_http_requests_total{route="other",status="503"} 2\n' in served[0].get("/metrics").body.decode()
+        counted = 'topkd_http_requests_total{route="other",status="503"} 2\n'
+        wait_until(lambda: counted in served[0].get("/metrics").body.decode(), 10, "both are counted")
         assert all(client.get("/healthz").status == 200 for client in served)
         served[3].close()
         wait_until(lambda: serve.get("/healthz").status == 200, 10, "a place is free")

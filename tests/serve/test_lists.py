@@ -9,7 +9,8 @@ from itertools import pairwise
 import pytest
 import web
 from feed import Feed
-from serving import HOUR, Expected, make_reader
+from harness.clock import HOUR
+from serving import Expected, make_reader
 from world import ESCAPED, ODD
 
 RFC3339_MS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")

@@ -13,8 +13,9 @@ import psycopg2
 import pytest
 import web
 from feed import Feed
+from harness.clock import running_hour
 from harness.wait import wait_until
-from serving import READER, Asked, Crowd, hour_of, now, queries_held, waiting_queries
+from serving import READER, Asked, Crowd, queries_held, waiting_queries
 
 VIDEOS = [f"vid_{n:02}" for n in range(40)]
 CACHE = 0.25
@@ -129,7 +130,7 @@ def away(make_server):
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_restarts_under_load(away, start_serve, new_database, mode, count_up):
     database = new_database("video_views", on=away)
-    writer = Writer(database, hour_of(now()))
+    writer = Writer(database, running_hour())
     serve = start_serve(database, "--cache", "250ms", "--pool", "4", "--stream-interval", "100ms")
     ends, seen, events = threading.Event(), [], []
     writer.thread.start()
@@ -169,7 +170,8 @@ def test_restarts_under_load(away, start_serve, new_database, mode, count_up):
 def test_sessions_that_are_ended_are_replaced(away, start_serve, new_database):
     """An administrator ends them, all at once, again and again: whoever asks is answered."""
     database = new_database("video_views", on=away)
-    Feed(database, "video_views").flush({(hour_of(now()), "a"): 3}, watermark=hour_of(now()))
+    hour = running_hour()
+    Feed(database, "video_views").flush({(hour, "a"): 3}, watermark=hour)
     serve = start_serve(database, "--cache", "0", "--pool", "3")
     for _ in range(20):
         assert serve.top(window="hour").list() == [("a", 3)]

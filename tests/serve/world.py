@@ -6,7 +6,8 @@ Times end with the running hour: it and the one before it are open.
 import random
 
 from feed import Feed
-from serving import HOUR, hour_of, make_reader, now
+from harness.clock import HOUR, hour_of, now
+from serving import make_reader
 
 HOURS = 50
 ODD = "we\"ird 'né"

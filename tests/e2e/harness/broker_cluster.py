@@ -81,7 +81,8 @@ class BrokerCluster:
         def complete():
             known = self._metadata()
             wanted = {topic.name: replicas, **{name: NODES for name in known.topics if name.startswith("__")}}
-            return len(known.brokers) == NODES and all(
+            # The broker that answers may not know a new topic yet.
+            return len(known.brokers) == NODES and topic.name in known.topics and len(known.topics[topic.name].partitions) == topic.partitions and all(
                 len(partition.isrs) == count and partition.leader >= 0
                 for name, count in wanted.items() for partition in known.topics[name].partitions.values())
         wait_until(complete, limit, f"all replicas of {topic.name} in sync", every=0.2)
