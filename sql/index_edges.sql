@@ -13,7 +13,7 @@ DECLARE by_index text[]; by_heap text[]; line text; scans int := 0;
 BEGIN
     PERFORM set_config(name, 'off', true) FROM unnest('{enable_seqscan,enable_sort,enable_incremental_sort,enable_bitmapscan}'::text[]) name;
     PERFORM set_config('enable_indexscan', 'on', true);
-    FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP scans := scans + (line ~ 'Index Scan.* using \w*(top|score_id_idx)')::int; END LOOP;
+    FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP scans := scans + (line ~ 'Index (Only )?Scan.* using \w*(top|score_id_idx)')::int; END LOOP;
     by_index := t.rows_of(query);
     PERFORM set_config(name, 'on', true) FROM unnest('{enable_seqscan,enable_sort,enable_incremental_sort,enable_bitmapscan}'::text[]) name;
     PERFORM set_config(name, 'off', true) FROM unnest('{enable_indexscan,enable_bitmapscan}'::text[]) name;

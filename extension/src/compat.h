@@ -164,6 +164,34 @@ inline void refuse_old_snapshot([[maybe_unused]] SnapshotData* snapshot, [[maybe
 #endif
 }
 
+/// True if old_snapshot_threshold lets rows be removed that a snapshot would see.
+inline bool snapshots_grow_too_old() {
+#if PG_VERSION_NUM < 170000
+    return old_snapshot_threshold >= 0;
+#else
+    return false;
+#endif
+}
+
+/// Where a relation's pages are stored; never the same again after it was written anew.
+#if PG_VERSION_NUM >= 160000
+using FileLocator = RelFileLocator;
+inline FileLocator file_of(Relation relation) {
+    return relation->rd_locator;
+}
+inline bool is_same_file(const FileLocator& a, const FileLocator& b) {
+    return RelFileLocatorEquals(a, b);
+}
+#else
+using FileLocator = RelFileNode;
+inline FileLocator file_of(Relation relation) {
+    return relation->rd_node;
+}
+inline bool is_same_file(const FileLocator& a, const FileLocator& b) {
+    return RelFileNodeEquals(a, b);
+}
+#endif
+
 /// The btree family in which an operator is "less than"; false if it is in none.
 inline bool find_less_family(Oid less, Oid* family, Oid* type) {
 #if PG_VERSION_NUM >= 180000

@@ -41,6 +41,7 @@ extern "C" {
 #include <access/tableam.h>
 #include <access/toast_internals.h>
 #include <access/transam.h>
+#include <access/visibilitymap.h>
 #include <access/xact.h>
 #include <access/xloginsert.h>
 #include <catalog/index.h>
@@ -114,6 +115,7 @@ extern "C" {
 #include <utils/selfuncs.h>
 #include <utils/snapmgr.h>
 #include <utils/sortsupport.h>
+#include <utils/spccache.h>
 #include <utils/syscache.h>
 #include <utils/timestamp.h>
 #include <utils/tuplesort.h>

@@ -25,4 +25,4 @@ KEEP = bool(os.environ.get("TOPK_KEEP"))
 # Servers: deadlocks and prepared transactions are part of the mix, autovacuum is busy; plans are the tests' matter.
 STORM_SETTINGS = {"max_prepared_transactions": 50, "deadlock_timeout": "50ms", "max_parallel_workers_per_gather": 0,
                   "autovacuum_naptime": "1s", "jit": "off", "log_min_error_statement": "panic", "max_connections": 60}
-VARIANTS = ("topk_overwrite_bound", "topk_heap_only_tid", "topk_core_build_scan")
+VARIANTS = ("topk_overwrite_bound", "topk_heap_only_tid", "topk_core_build_scan", "topk_trust_index", "topk_trust_map")

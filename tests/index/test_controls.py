@@ -7,6 +7,7 @@ import contextlib
 
 import pytest
 import settings
+import kept
 from database import Database
 from lists import Mismatch
 from storm import Storm
@@ -59,19 +60,60 @@ def rebuild_under_snapshot(database):
         return top(old), [20, 19, 18]
 
 
-SCENARIOS = {"topk_overwrite_bound": lower_under_snapshot, "topk_heap_only_tid": raise_in_place,
-             "topk_core_build_scan": rebuild_under_snapshot}
+@contextlib.contextmanager
+def kept_list(database):
+    """A session that has kept the list, after the best row has got headroom."""
+    database.execute(TABLE)
+    database.execute("INSERT INTO few SELECT 2, n, n FROM generate_series(1, 400) n; UPDATE few SET score = score + 1 WHERE id >= 19")
+    database.execute("VACUUM ANALYZE few")
+    database.execute("INSERT INTO few VALUES (2, 0, 0)")
+    with contextlib.closing(database.connect()) as connection, connection.cursor() as cursor:
+        for _ in range(3):
+            assert top(cursor) == [20, 19, 18]
+        connection.rollback()
+        yield cursor
+
+
+def insert_above(database):
+    """A new row, on a page of the table that has none of the list and is not all-visible."""
+    with kept_list(database) as keeper:
+        database.execute("INSERT INTO few VALUES (1, 500, 21)")
+        return top(keeper), [21, 20, 19]
+
+
+def rise_and_vacuum(database):
+    """The second best passes the best within its headroom, so that the index is not changed, and the page is all-visible again."""
+    with kept_list(database) as keeper:
+        database.execute("UPDATE few SET score = 192 WHERE id = 20; UPDATE few SET score = 196 WHERE id = 19")
+        database.execute("VACUUM few")
+        return top(keeper), [19, 20, 18]
+
+
+STORM_SCENARIOS = {"topk_overwrite_bound": lower_under_snapshot, "topk_heap_only_tid": raise_in_place,
+                   "topk_core_build_scan": rebuild_under_snapshot}
+KEPT_SCENARIOS = {"topk_trust_index": insert_above, "topk_trust_map": rise_and_vacuum}
+SCENARIOS = STORM_SCENARIOS | KEPT_SCENARIOS
 
 
 @pytest.mark.parametrize("variant", SCENARIOS)
 def test_scenario(variant, variants, start):
-    actual, expected = SCENARIOS[variant](Database(start("real")))
+    # A snapshot of autovacuum's would keep pages from becoming all-visible.
+    actual, expected = SCENARIOS[variant](Database(start("real", autovacuum="off")))
     assert actual == expected
-    actual, expected = SCENARIOS[variant](Database(start("control", library=variants[variant])))
+    actual, expected = SCENARIOS[variant](Database(start("control", library=variants[variant], autovacuum="off")))
     assert actual != expected, "the control did not fail: the scenario proves nothing"
 
 
-@pytest.mark.parametrize("variant", SCENARIOS)
+# Where a bit that is cleared raises its page's LSN as well (17.12, 18.6), it takes rows side by side to get by without the index's LSNs.
+@pytest.mark.parametrize("variant", ["topk_trust_map"])
+def test_quiet_table_finds(variant, variants, start, major, count_up):
+    database = Database(start(library=variants[variant], autovacuum="off"))
+    kept.create(database)
+    with pytest.raises(Mismatch):
+        kept.play(database, f"{settings.SEED}/{major}/{variant}", settings.CONTROL_READERS)
+
+
+@pytest.mark.parametrize("variant", STORM_SCENARIOS)
 def test_storm_finds(variant, variants, start, major, count_up):
     database = Database(start(library=variants[variant]))
     storm = Storm(database.connect, f"{settings.SEED}/{major}/{variant}", index_check=False)

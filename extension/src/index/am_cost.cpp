@@ -98,6 +98,17 @@ bool has_group_btree(const IndexOptInfo* index, int groups) {
     return false;
 }
 
+/// Reading the rows, as far as core leaves it out for an index-only scan: they are read for their keys all the same.
+Cost unseen_row_cost(PlannerInfo* root, const IndexPath* path, double loop_count, Selectivity selectivity) {
+    if (path->path.pathtype != T_IndexOnlyScan) return 0;
+    const RelOptInfo* table = path->indexinfo->rel;
+    double page_cost;
+    get_tablespace_page_costs(table->reltablespace, &page_cost, nullptr);
+    const double rows = clamp_row_est(selectivity * table->tuples);
+    const double pages = index_pages_fetched(rows * loop_count, table->pages, path->indexinfo->pages, root);
+    return page_cost * (pages - ceil(pages * (1 - table->allvisfrac))) / loop_count;
+}
+
 }  // namespace
 
 extern "C" void topk_costestimate(PlannerInfo* root, IndexPath* path, double loop_count, Cost* startup, Cost* total,
@@ -134,7 +145,8 @@ extern "C" void topk_costestimate(PlannerInfo* root, IndexPath* path, double loo
         }
     }
     // A row that meets the conditions is read twice, by us and by the executor; one that does not, by us alone.
-    *total = *startup + (cpu_index_tuple_cost + cpu_tuple_cost) * walk.walked_rows + kCachedPage * random_page_cost * skipped + later;
+    *total = *startup + (cpu_index_tuple_cost + cpu_tuple_cost) * walk.walked_rows + kCachedPage * random_page_cost * skipped + later +
+             unseen_row_cost(root, path, loop_count, costs.indexSelectivity);
     *selectivity = costs.indexSelectivity;
     *correlation = 0;
     *pages = path->indexinfo->pages;

@@ -56,6 +56,7 @@ TOPK_SQL_FUNCTION(topk_index_handler) {
     am->amvalidate = topk_validate;
     am->ambeginscan = topk_beginscan;
     am->amrescan = topk_rescan;
+    am->amcanreturn = topk_canreturn;
     am->amgettuple = topk_gettuple;
     am->amendscan = topk_endscan;
     set_version_fields(am);

@@ -1,4 +1,4 @@
-// amgettuple: candidates first, then the fallback. What the candidates emit ranks strictly above what they leave out.
+// amgettuple: what the session has kept, or the candidates; then the fallback. What they emit ranks strictly above what they leave out.
 #include "am.h"
 #include "fallback.h"
 #include "scan.h"
@@ -10,12 +10,18 @@ namespace {
 struct ScanState {
     MemoryContext context;  // reset by rescan
     OpenIndex* index;
+    const KeptList* kept;
+    std::size_t given;  // of the kept rows
     CandidateScan* candidates;
+    ListRecorder* recorder;
     Fallback* fallback;
+    std::uint64_t hash;  // of the group, if the conditions fix it
     ScanDirection direction;
     std::size_t expected;  // 0 if nobody told
     bool done;
-    IndexTuple empty;  // null until an index-only scan asks for it
+    bool ended;           // the candidates: the group has no more rows
+    SmallTuple returned;  // to an index-only scan
+    HeapTuple returned_large;
 };
 
 ScanState* state_of(IndexScanDesc scan) {
@@ -61,7 +67,20 @@ bool hash_of_group(const OpenIndex& index, const Conditions& conditions, std::ui
     return true;
 }
 
-void begin(IndexScanDesc scan, ScanDirection direction) {
+/// Starts the candidates; those that the scan has returned are left out.
+void begin_candidates(IndexScanDesc scan, ListRecorder* recorder) {
+    ScanState* state = state_of(scan);
+    state->recorder = recorder;
+    state->candidates = new (palloc(sizeof(CandidateScan))) CandidateScan(*state->index, state->hash, scan, state->expected, recorder);
+}
+
+bool is_on_group(const OpenIndex& index, const Conditions& conditions) {
+    return std::all_of(conditions.keys, conditions.keys + conditions.count,
+                       [&](const ScanKeyData& key) { return key.sk_attno <= index.groups; });
+}
+
+/// may_keep: the scan can be answered by a kept list, and keep one.
+void begin(IndexScanDesc scan, ScanDirection direction, bool may_keep) {
     ScanState* state = state_of(scan);
     state->direction = direction;
     if (scan->xs_snapshot->snapshot_type == SNAPSHOT_NON_VACUUMABLE) {  // a planner's look at the ends of a column: it has statistics, too
@@ -79,12 +98,18 @@ void begin(IndexScanDesc scan, ScanDirection direction) {
         return;
     }
     state->index = open_index(scan->indexRelation, scan->heapRelation);
-    std::uint64_t hash;
-    const bool in_group = hash_of_group(*state->index, conditions, &hash);
-    if (in_group && ScanDirectionIsForward(direction))
-        state->candidates = new (palloc(sizeof(CandidateScan))) CandidateScan(*state->index, hash, scan, state->expected);
-    else
+    const bool in_group = hash_of_group(*state->index, conditions, &state->hash);
+    if (!in_group || !ScanDirectionIsForward(direction)) {
         state->fallback = new (palloc(sizeof(Fallback))) Fallback(*state->index, scan, direction, in_group, nullptr);
+        return;
+    }
+    ListRecorder* recorder = nullptr;
+    if (may_keep && is_on_group(*state->index, conditions) && is_keeping(*state->index)) {
+        state->kept = kept_list(*state->index, state->hash, conditions, scan->xs_snapshot, state->context);
+        if (state->kept != nullptr) return;
+        recorder = new (palloc(sizeof(ListRecorder))) ListRecorder(*state->index, state->hash, scan->xs_snapshot);
+    }
+    begin_candidates(scan, recorder);
 }
 
 /// True if a lower bound on the score excludes the key's score and with it all that follow.
@@ -100,6 +125,45 @@ bool ends_at(IndexScanDesc scan, const Key& key) {
     return false;
 }
 
+/// Lets an index-only scan return the values of a row: as an index tuple, or if it would be large as a heap tuple.
+void return_values(IndexScanDesc scan, IndexTuple small, const Datum* values, const bool* nulls) {
+    ScanState* state = state_of(scan);
+    if (small == nullptr) state->returned_large = heap_form_tuple(scan->xs_hitupdesc, const_cast<Datum*>(values), const_cast<bool*>(nulls));
+    scan->xs_itup = small;
+    scan->xs_hitup = state->returned_large;
+}
+
+void return_candidate(IndexScanDesc scan) {
+    ScanState* state = state_of(scan);
+    const CandidateScan& row = *state->candidates;
+    const bool is_recorded = state->recorder != nullptr && state->recorder->wants_rows();
+    scan->xs_heaptid = row.root();
+    if (!is_recorded && !scan->xs_want_itup) return;
+    IndexTuple small = small_tuple(&state->returned, RelationGetDescr(scan->indexRelation), row.values(), row.nulls(), row.root());
+    if (is_recorded) state->recorder->add_row(small);
+    if (scan->xs_want_itup) return_values(scan, small, row.values(), row.nulls());
+}
+
+bool find_kept(IndexScanDesc scan) {
+    ScanState* state = state_of(scan);
+    if (state->given < state->kept->rows.size()) {
+        IndexTuple row = state->kept->rows[state->given++];
+        scan->xs_heaptid = row->t_tid;
+        scan->xs_itup = row;
+        scan->xs_hitup = nullptr;
+        return true;
+    }
+    if (state->kept->is_whole) {
+        state->done = true;
+        return false;
+    }
+    begin_candidates(scan, nullptr);
+    for (IndexTuple row : state->kept->rows) state->candidates->emitted().add(row->t_tid);
+    forget_list(*state->index, state->hash);
+    state->kept = nullptr;
+    return false;
+}
+
 bool find_candidate(IndexScanDesc scan) {
     ScanState* state = state_of(scan);
     for (;;) {
@@ -110,14 +174,16 @@ bool find_candidate(IndexScanDesc scan) {
             return false;
         }
         if (step != Step::kRow && step != Step::kFiltered) {
+            state->ended = step == Step::kEnd;
             state->done = true;
             return false;
         }
         const int groups = state->index->groups;
         if (step == Step::kRow) {
-            scan->xs_heaptid = state->candidates->root();
+            return_candidate(scan);
             return true;
         }
+        if (state->recorder != nullptr) state->recorder->add_row(nullptr);  // two groups have one hash
         if (ends_at(scan, key_of(*state->index, state->candidates->values() + groups, state->candidates->nulls() + groups))) {
             state->done = true;
             return false;
@@ -125,25 +191,37 @@ bool find_candidate(IndexScanDesc scan) {
     }
 }
 
-void close(ScanState* state) {
+bool find_row(IndexScanDesc scan) {
+    ScanState* state = state_of(scan);
+    if (state->kept != nullptr && find_kept(scan)) return true;
+    if (!state->done && state->fallback == nullptr && find_candidate(scan)) return true;
+    if (state->done) return false;
+    state->done = !state->fallback->next(&scan->xs_heaptid);
+    if (state->done || !scan->xs_want_itup) return !state->done;
+    std::array<Datum, INDEX_MAX_KEYS> values;
+    std::array<bool, INDEX_MAX_KEYS> nulls;
+    state->fallback->get_values(values.data(), nulls.data());
+    IndexTuple small = small_tuple(&state->returned, RelationGetDescr(scan->indexRelation), values.data(), nulls.data(), scan->xs_heaptid);
+    return_values(scan, small, values.data(), nulls.data());
+    return true;
+}
+
+void close(IndexScanDesc scan) {
+    ScanState* state = state_of(scan);
+    if (state->recorder != nullptr) state->recorder->finish(state->ended);
     if (state->candidates != nullptr) state->candidates->close();
     if (state->fallback != nullptr) state->fallback->close();
+    state->kept = nullptr;
+    state->given = 0;
     state->candidates = nullptr;
+    state->recorder = nullptr;
     state->fallback = nullptr;
     state->index = nullptr;
     state->direction = NoMovementScanDirection;
-    state->done = false;
+    state->done = state->ended = false;
     state->expected = 0;
-    state->empty = nullptr;
+    state->returned_large = nullptr;
     MemoryContextReset(state->context);
-}
-
-/// The planner may choose an index-only scan for a query that needs no column, such as count(*), of any access method.
-IndexTuple empty_tuple(Relation index) {
-    std::array<Datum, INDEX_MAX_KEYS> values = {};
-    std::array<bool, INDEX_MAX_KEYS> nulls;
-    nulls.fill(true);
-    return index_form_tuple(RelationGetDescr(index), values.data(), nulls.data());
 }
 
 }  // namespace
@@ -158,6 +236,10 @@ void get_values(IndexScanDesc scan, Datum* values, bool* nulls) {
         state->fallback->get_values(values, nulls);
         return;
     }
+    if (state->kept != nullptr) {
+        index_deform_tuple(state->kept->rows[state->given - 1], RelationGetDescr(scan->indexRelation), values, nulls);
+        return;
+    }
     const auto columns = static_cast<std::size_t>(state->index->groups + state->index->keys);
     std::copy_n(state->candidates->values(), columns, values);
     std::copy_n(state->candidates->nulls(), columns, nulls);
@@ -166,7 +248,7 @@ void get_values(IndexScanDesc scan, Datum* values, bool* nulls) {
 Step next_candidate(IndexScanDesc scan) {
     ScanState* state = state_of(scan);
     MemoryContext caller = MemoryContextSwitchTo(state->context);
-    if (state->direction == NoMovementScanDirection) begin(scan, ForwardScanDirection);
+    if (state->direction == NoMovementScanDirection) begin(scan, ForwardScanDirection, false);
     if (state->candidates == nullptr) elog(ERROR, "a topk scan without a group has no candidates");
     Step step;
     do step = state->candidates->next();
@@ -188,43 +270,42 @@ extern "C" IndexScanDesc topk_beginscan(Relation relation, int keys, int orderby
     auto* state = static_cast<ScanState*>(palloc0(sizeof(ScanState)));
     state->context = AllocSetContextCreate(CurrentMemoryContext, "topk scan", ALLOCSET_DEFAULT_SIZES);
     scan->opaque = state;
+    scan->xs_itupdesc = scan->xs_hitupdesc = RelationGetDescr(relation);
     return scan;
 }
 
 extern "C" void topk_rescan(IndexScanDesc scan, ScanKey keys, int, ScanKey, int) {
-    close(state_of(scan));
+    close(scan);
     if (keys != nullptr && scan->numberOfKeys > 0)
         memmove(scan->keyData, keys, static_cast<std::size_t>(scan->numberOfKeys) * sizeof(ScanKeyData));
+}
+
+// The rows are read, so any column can be returned. But only where the table's pages are all-visible does the executor leave out reading a
+// row once more; where most are not, making a tuple of each would be all that comes of it.
+extern "C" bool topk_canreturn(Relation index, int) {
+    constexpr double kMostly = 0.9;
+    Relation table = RelationIdGetRelation(index->rd_index->indrelid);
+    const bool visible = table->rd_rel->relpages > 0 && table->rd_rel->relallvisible >= kMostly * table->rd_rel->relpages;
+    RelationClose(table);
+    return visible;
 }
 
 extern "C" bool topk_gettuple(IndexScanDesc scan, ScanDirection direction) {
     ScanState* state = state_of(scan);
     MemoryContext caller = MemoryContextSwitchTo(state->context);
-    if (state->direction == NoMovementScanDirection) begin(scan, direction);
+    if (state->direction == NoMovementScanDirection) begin(scan, direction, true);
     if (direction != state->direction) elog(ERROR, "a topk scan cannot change its direction");
     scan->xs_recheck = false;  // what comes has met the conditions in the scan's snapshot
-    bool found = false;
-    if (!state->done && state->fallback == nullptr) found = find_candidate(scan);
-    if (!state->done && !found) {
-        ItemPointerData root;
-        found = state->fallback->next(&root);
-        if (found)
-            scan->xs_heaptid = root;
-        else
-            state->done = true;
-    }
-    if (found && scan->xs_want_itup) {
-        if (state->empty == nullptr) state->empty = empty_tuple(scan->indexRelation);
-        scan->xs_itup = state->empty;
-        scan->xs_itupdesc = RelationGetDescr(scan->indexRelation);
-    }
+    if (state->returned_large != nullptr) heap_freetuple(state->returned_large);
+    state->returned_large = nullptr;
+    const bool found = find_row(scan);
     MemoryContextSwitchTo(caller);
     return found;
 }
 
 extern "C" void topk_endscan(IndexScanDesc scan) {
     ScanState* state = state_of(scan);
-    close(state);
+    close(scan);
     MemoryContextDelete(state->context);
     pfree(state);
 }

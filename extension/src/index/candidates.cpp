@@ -56,7 +56,7 @@ void release_context(MemoryContext context) {
 
 }  // namespace
 
-CandidateScan::CandidateScan(OpenIndex& index, std::uint64_t hash, IndexScanDesc scan, std::size_t expected)
+CandidateScan::CandidateScan(OpenIndex& index, std::uint64_t hash, IndexScanDesc scan, std::size_t expected, ListRecorder* recorder)
     : index_(index),
       hash_(hash),
       conditions_{scan->keyData, scan->numberOfKeys},
@@ -64,6 +64,7 @@ CandidateScan::CandidateScan(OpenIndex& index, std::uint64_t hash, IndexScanDesc
       running_(running_for(scan->xs_snapshot)),
       tier_(acquire_context()),
       reader_(index, hash, scan->xs_snapshot),
+      recorder_(recorder),
       emitted_(CurrentMemoryContext),
       wanted_(expected == 0 ? kFirstTier : expected + expected / 4 + 16),
       batch_(expected == 0 ? kFirstBatch : std::min(expected, kLargestBatch)) {}
@@ -136,15 +137,19 @@ bool CandidateScan::collect_pages() {
     run_count_ = row_count_ = row_room_ = 0;
     page_cut_.is_set = tier_cut_.is_set = false;
 
+    if (recorder_ != nullptr) recorder_->begin_pages();
+
     Buffer buffer;
     const BlockNumber head = find_head(index_, hash_, &buffer);
     if (head == InvalidBlockNumber) {
         runs_ = arena_.take_array<Run>(1);
+        if (recorder_ != nullptr) recorder_->add_page(buffer);
         take_bucket(BufferGetPage(buffer));
         UnlockReleaseBuffer(buffer);
         return true;
     }
     if (!lock_head(index_, head, hash_, BUFFER_LOCK_SHARE, &buffer)) return false;
+    if (recorder_ != nullptr) recorder_->add_page(buffer);
     const std::uint64_t generation = head_page(BufferGetPage(buffer))->generation;
     const std::span<BlockNumber> pages = pages_of(*head_page(BufferGetPage(buffer)));
     UnlockReleaseBuffer(buffer);
@@ -155,6 +160,7 @@ bool CandidateScan::collect_pages() {
     for (const BlockNumber block : pages) {
         CHECK_FOR_INTERRUPTS();
         if (!lock_group_page(index_, block, head, hash_, BUFFER_LOCK_SHARE, &buffer)) return false;
+        if (recorder_ != nullptr) recorder_->add_page(buffer);
         take_page(BufferGetPage(buffer), quota);
         UnlockReleaseBuffer(buffer);
     }
@@ -171,6 +177,7 @@ void CandidateScan::collect() {
         if (restarts == kMaxRestarts) refuse_damage(index_, kRootBlock, "it leads to a group without its pages");
     }
     MemoryContextSwitchTo(caller);
+    if (recorder_ != nullptr) recorder_->end_pages();
     std::make_heap(runs_, runs_ + run_count_, [this](const Run& a, const Run& b) { return ranks_above(b, a); });
     collected_ = true;
 }
@@ -200,6 +207,7 @@ void CandidateScan::read_ahead() {
     auto* roots = arena_.take_array<std::uint64_t>(batch_);
     std::size_t count = 0;
     while (count < batch_ && run_count_ > 0 && is_complete(runs_[0])) roots[count++] = packed(pop_entry());
+    if (recorder_ != nullptr) recorder_->add_roots({roots, count});
     if (row_count_ + count > row_room_) {
         row_room_ = std::max<std::size_t>(2 * row_room_, row_count_ + count);
         Row* rows = arena_.take_array<Row>(row_room_);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "history.h"
+#include "kept_list.h"
 #include "page.h"
 #include "rows.h"
 
@@ -20,9 +21,9 @@ enum class Step {
 
 class CandidateScan {
   public:
-    /// expected: how many rows will probably be asked for; 0 if nobody knows.
+    /// expected: how many rows will probably be asked for; 0 if nobody knows. recorder may be null.
     /// Requires: the scan's snapshot is an MVCC one. Lives in the current memory context until close().
-    CandidateScan(OpenIndex& index, std::uint64_t hash, IndexScanDesc scan, std::size_t expected);
+    CandidateScan(OpenIndex& index, std::uint64_t hash, IndexScanDesc scan, std::size_t expected, ListRecorder* recorder);
     /// After kRow, root() and values() are the row's.
     Step next();
     ItemPointerData root() const { return row_.root; }
@@ -87,6 +88,7 @@ class CandidateScan {
     MemoryContext tier_;  // of the entries and rows read
     Arena arena_;         // in it
     RowReader reader_;
+    ListRecorder* recorder_;
     RootSet emitted_;
     std::size_t wanted_;  // how many entries a tier has, about
     bool collected_ = false;

@@ -68,7 +68,7 @@ void Fallback::run_pass() {
 }
 
 void Fallback::begin_sort() {
-    const int count = index_.groups + index_.keys - first_;
+    const int count = index_.groups + index_.keys;
     TupleDesc columns = RelationGetDescr(index_.relation);
     std::array<AttrNumber, INDEX_MAX_KEYS> attributes;
     std::array<Oid, INDEX_MAX_KEYS> operators;
@@ -76,21 +76,22 @@ void Fallback::begin_sort() {
     std::array<bool, INDEX_MAX_KEYS> nulls_first;
     desc_ = CreateTemplateTupleDesc(count + 1);
     const bool backward = ScanDirectionIsBackward(direction_);
-    for (int i = 0; i < count; ++i) {
-        const int column = first_ + i;
-        TupleDescCopyEntry(desc_, static_cast<AttrNumber>(i + 1), columns, static_cast<AttrNumber>(column + 1));
+    for (int column = 0; column < count; ++column)
+        TupleDescCopyEntry(desc_, static_cast<AttrNumber>(column + 1), columns, static_cast<AttrNumber>(column + 1));
+    for (int column = first_; column < count; ++column) {
+        const int i = column - first_;
         const std::int16_t option = index_.relation->rd_indoption[column];
         const bool descending = ((option & INDOPTION_DESC) != 0) != backward;
         const Oid type = index_.relation->rd_opcintype[column];
         const int strategy = descending ? BTGreaterStrategyNumber : BTLessStrategyNumber;
-        attributes[i] = static_cast<AttrNumber>(i + 1);
+        attributes[i] = static_cast<AttrNumber>(column + 1);
         operators[i] = get_opfamily_member(index_.relation->rd_opfamily[column], type, type, static_cast<std::int16_t>(strategy));
         collations[i] = index_.relation->rd_indcollation[column];
         nulls_first[i] = ((option & INDOPTION_NULLS_FIRST) != 0) != backward;
     }
     TupleDescInitEntry(desc_, static_cast<AttrNumber>(count + 1), "root", TIDOID, -1, 0);
-    sort_ = tuplesort_begin_heap(desc_, count, attributes.data(), operators.data(), collations.data(), nulls_first.data(), work_mem,
-                                 nullptr, bound_ > 0 ? TUPLESORT_ALLOWBOUNDED : TUPLESORT_NONE);
+    sort_ = tuplesort_begin_heap(desc_, count - first_, attributes.data(), operators.data(), collations.data(), nulls_first.data(),
+                                 work_mem, nullptr, bound_ > 0 ? TUPLESORT_ALLOWBOUNDED : TUPLESORT_NONE);
     if (bound_ > 0) tuplesort_set_bound(sort_, static_cast<std::int64_t>(bound_));
     input_ = MakeSingleTupleTableSlot(desc_, &TTSOpsVirtual);
     output_ = MakeSingleTupleTableSlot(desc_, &TTSOpsMinimalTuple);
@@ -100,16 +101,11 @@ void Fallback::take(ItemPointerData root, TupleTableSlot* row) {
     if (emitted_->contains(root)) return;
     const int columns = index_.groups + index_.keys;
     const int2vector& attributes = index_.relation->rd_index->indkey;
-    std::array<Datum, INDEX_MAX_KEYS> values;
-    std::array<bool, INDEX_MAX_KEYS> nulls;
-    for (int i = 0; i < columns; ++i) values[i] = slot_getattr(row, attributes.values[i], &nulls[i]);
-    if (!meets(conditions_, values.data(), nulls.data())) return;
     ExecClearTuple(input_);
-    const int sorted = columns - first_;
-    std::copy_n(&values[first_], sorted, input_->tts_values);
-    std::copy_n(&nulls[first_], sorted, input_->tts_isnull);
-    input_->tts_values[sorted] = PointerGetDatum(&root);
-    input_->tts_isnull[sorted] = false;
+    for (int i = 0; i < columns; ++i) input_->tts_values[i] = slot_getattr(row, attributes.values[i], &input_->tts_isnull[i]);
+    if (!meets(conditions_, input_->tts_values, input_->tts_isnull)) return;
+    input_->tts_values[columns] = PointerGetDatum(&root);
+    input_->tts_isnull[columns] = false;
     ExecStoreVirtualTuple(input_);
     tuplesort_puttupleslot(sort_, input_);
     ++taken_;
@@ -195,9 +191,9 @@ bool Fallback::next(ItemPointerData* root) {
 
 void Fallback::get_values(Datum* values, bool* nulls) {
     slot_getallattrs(output_);
-    const int sorted = index_.groups + index_.keys - first_;
-    std::copy_n(output_->tts_values, sorted, values + first_);
-    std::copy_n(output_->tts_isnull, sorted, nulls + first_);
+    const int columns = index_.groups + index_.keys;
+    std::copy_n(output_->tts_values, columns, values);
+    std::copy_n(output_->tts_isnull, columns, nulls);
 }
 
 void Fallback::close() {

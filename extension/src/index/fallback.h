@@ -14,7 +14,7 @@ class Fallback {
     Fallback(OpenIndex& index, IndexScanDesc scan, ScanDirection direction, bool in_group, RootSet* emitted);
     /// The next row's root; false at the end.
     bool next(ItemPointerData* root);
-    /// The values of the index's columns in that row, but for those of the group if the conditions fix it, which are left alone.
+    /// The values of the index's columns in that row, until the next.
     void get_values(Datum* values, bool* nulls);
     void close();
 
@@ -31,9 +31,9 @@ class Fallback {
     SnapshotData* snapshot_;
     ScanDirection direction_;
     bool in_group_;
-    int first_;  // index column that the sort begins with
+    int first_;  // index column that it sorts by first
     RootSet* emitted_;
-    TupleDesc desc_;  // sorted columns, then the root
+    TupleDesc desc_;  // the index's columns, then the root
     Tuplesortstate* sort_;
     std::size_t bound_;  // how many rows the pass keeps; 0: all
     std::size_t taken_;  // how many it has read

@@ -1,0 +1,360 @@
+// Keeping lists, and telling whether they still hold.
+#include "kept_list.h"
+
+#include "versions.h"
+
+namespace topk {
+
+namespace {
+
+constexpr std::size_t kGroups = 64;  // that a session knows
+constexpr std::size_t kMostRows = 2048;
+constexpr std::size_t kMostBytes = 128 * 1024;
+constexpr std::uint32_t kLongestPause = 63;
+constexpr std::uint32_t kQuickly = 16;  // all but every 16th time
+
+/// What the session knows of a group.
+struct Known {
+    FileLocator file;  // of the index
+    std::uint64_t hash;
+    std::uint64_t signature;  // of the pages, when they were read last
+    std::uint64_t used;
+    std::uint32_t pause;  // so many scans are not recorded
+    std::uint32_t next_pause;
+    KeptList* list;
+};
+std::array<Known, kGroups> known_groups;
+std::uint64_t uses = 0;
+
+Known* find_known(const OpenIndex& index, std::uint64_t hash) {
+    for (Known& known : known_groups)
+        if (known.hash == hash && known.used > 0 && is_same_file(known.file, file_of(index.relation))) return &known;
+    return nullptr;
+}
+
+void forget(Known* known) {
+    KeptList* list = known->list;
+    known->list = nullptr;
+    if (list == nullptr) return;
+    list->is_forgotten = true;
+    if (list->readers == 0) MemoryContextDelete(list->memory);
+}
+
+/// Its place is that of the group without a list that was asked for longest ago, if there is one.
+Known* find_or_make_known(const OpenIndex& index, std::uint64_t hash) {
+    Known* known = find_known(index, hash);
+    if (known != nullptr) return known;
+    known = std::min_element(known_groups.begin(), known_groups.end(), [](const Known& a, const Known& b) {
+        return (a.list == nullptr) != (b.list == nullptr) ? a.list == nullptr : a.used < b.used;
+    });
+    forget(known);
+    *known = {file_of(index.relation), hash, 0, 0, 0, 0, nullptr};
+    return known;
+}
+
+/// True if it may see superseded versions that the index has given up, of transactions up to this one (0: there are none).
+bool is_older(SnapshotData* snapshot, std::uint64_t last_ended) {
+    return last_ended != 0 && last_ended >= full_xid(snapshot->xmin);
+}
+
+void end_reading(void* argument) {
+    auto* list = static_cast<KeptList*>(argument);
+    if (--list->readers == 0 && list->is_forgotten) MemoryContextDelete(list->memory);
+}
+
+/// Until the context is reset or deleted, as it is after an error, too.
+void begin_reading(KeptList* list, MemoryContext reader) {
+    auto* callback = static_cast<MemoryContextCallback*>(MemoryContextAlloc(reader, sizeof(MemoryContextCallback)));
+    callback->func = end_reading;
+    callback->arg = list;
+    ++list->readers;
+    MemoryContextRegisterResetCallback(reader, callback);
+}
+
+bool is_all_visible(const OpenIndex& index, BlockNumber page, Buffer* map) {
+    return (visibilitymap_get_status(index.heap, page, map) & VISIBILITYMAP_ALL_VISIBLE) != 0;
+}
+
+/// Of a page of the visibility map. Under the page's lock: who sets a bit holds it until the LSN has risen.
+XLogRecPtr map_lsn(Buffer map) {
+    LockBuffer(map, BUFFER_LOCK_SHARE);
+    const XLogRecPtr lsn = PageGetLSN(BufferGetPage(map));
+    LockBuffer(map, BUFFER_LOCK_UNLOCK);
+    return lsn;
+}
+
+/// By the page's LSN, without its lock: a change that is not yet complete is of nobody whom a snapshot sees. Now and then it is read as
+/// others are, lest it look unused to who needs a buffer.
+bool is_unchanged(const OpenIndex& index, KeptList::IndexPage& page, bool quickly) {
+    if (!quickly || !ReadRecentBuffer(file_of(index.relation), MAIN_FORKNUM, page.block, page.buffer)) {
+        CHECK_FOR_INTERRUPTS();
+        if (page.block >= RelationGetNumberOfBlocks(index.relation)) return false;
+        page.buffer = ReadBuffer(index.relation, page.block);
+    }
+    const XLogRecPtr lsn = BufferGetLSNAtomic(page.buffer);
+    ReleaseBuffer(page.buffer);
+#ifdef TOPK_TEST_TRUST_INDEX
+    return true;
+#endif
+    return lsn == page.lsn;
+}
+
+bool is_index_unchanged(const OpenIndex& index, KeptList* list) {
+    const bool quickly = ++list->served % kQuickly != 0;
+    return std::all_of(list->index_pages.begin(), list->index_pages.end(),
+                       [&](KeptList::IndexPage& page) { return is_unchanged(index, page, quickly); });
+}
+
+/// The bits come first: one that is set has been since the LSN was noted if that has not risen.
+bool are_pages_unchanged(const OpenIndex& index, const KeptList& list) {
+    Buffer map = InvalidBuffer;
+    std::size_t page = 0;
+    const bool unchanged = std::all_of(list.map_pages.begin(), list.map_pages.end(), [&](const KeptList::MapPage& map_page) {
+        for (; page < map_page.end; ++page)
+            if (!is_all_visible(index, list.table_pages[page], &map)) return false;
+#ifdef TOPK_TEST_TRUST_MAP
+        return true;
+#endif
+        return map_lsn(map) == map_page.lsn;
+    });
+    if (BufferIsValid(map)) ReleaseBuffer(map);
+    return unchanged;
+}
+
+/// The rows of these roots (which are ascending) as the snapshot sees them, one after the other, null if it sees none of the group; while
+/// visit(root, row) returns true.
+template <typename Visit>
+bool visit_rows(OpenIndex& index, std::uint64_t hash, SnapshotData* snapshot, std::span<std::uint64_t> roots, Visit&& visit) {
+    if (roots.empty()) return true;
+    Arena arena;
+    arena.begin(CurrentMemoryContext);
+    auto* rows = arena.take_array<Row>(roots.size());
+    const Row* const end = rows + RowReader(index, hash, snapshot).read(roots, arena, rows);
+    const Row* row = rows;
+    return std::all_of(roots.begin(), roots.end(), [&](std::uint64_t root) {
+        const bool seen = row != end && packed(row->root) == root;
+        return visit(root, seen ? row++ : nullptr);
+    });
+}
+
+bool are_others_unchanged(OpenIndex& index, std::uint64_t hash, const KeptList& list, SnapshotData* snapshot) {
+    const std::size_t count = list.other_rows.size();
+    auto* roots = static_cast<std::uint64_t*>(palloc(count * sizeof(std::uint64_t)));
+    for (std::size_t i = 0; i < count; ++i) roots[i] = list.other_rows[i].root;
+    const KeptList::OtherRow* other = list.other_rows.data();
+    return visit_rows(index, hash, snapshot, {roots, count}, [&](std::uint64_t, const Row* row) {
+        IndexTuple before = (other++)->row;
+        if (row == nullptr || before == nullptr) return row == nullptr && before == nullptr;
+        SmallTuple room;
+        IndexTuple now = small_tuple(&room, RelationGetDescr(index.relation), row->values, row->nulls, row->root);
+        return now != nullptr && IndexTupleSize(now) == IndexTupleSize(before) && memcmp(now, before, IndexTupleSize(now)) == 0;
+    });
+}
+
+/// All rows are of one group; it is another if two groups have the same hash.
+bool is_of_group(const OpenIndex& index, const KeptList& list, const Conditions& conditions) {
+    std::array<Datum, INDEX_MAX_KEYS> values;
+    std::array<bool, INDEX_MAX_KEYS> nulls;
+    index_deform_tuple(list.rows[0], RelationGetDescr(index.relation), values.data(), nulls.data());
+    return meets(conditions, values.data(), nulls.data());
+}
+
+template <typename T>
+std::span<T> copied(std::span<T> items) {
+    auto* copy = static_cast<T*>(palloc(items.size_bytes()));
+    std::copy(items.begin(), items.end(), copy);
+    return {copy, items.size()};
+}
+
+}  // namespace
+
+bool is_keeping(const OpenIndex& index) {
+    return RelationNeedsWAL(index.relation) && RelationNeedsWAL(index.heap) && !IsolationIsSerializable() && !snapshots_grow_too_old();
+}
+
+const KeptList* kept_list(OpenIndex& index, std::uint64_t hash, const Conditions& conditions, SnapshotData* snapshot,
+                          MemoryContext reader) {
+    Known* known = find_known(index, hash);
+    if (known == nullptr || known->list == nullptr || is_older(snapshot, known->list->last_ended)) return nullptr;
+    KeptList* list = known->list;
+    known->used = ++uses;
+    begin_reading(list, reader);  // before functions of types are called, which may read lists, too
+    const bool holds = is_index_unchanged(index, list) && are_pages_unchanged(index, *list) &&
+                       are_others_unchanged(index, hash, *list, snapshot) && is_of_group(index, *list, conditions);
+    return holds ? list : nullptr;
+}
+
+void forget_list(const OpenIndex& index, std::uint64_t hash) {
+    Known* known = find_known(index, hash);
+    if (known != nullptr) forget(known);
+}
+
+// As index_form_tuple does, which would also compress and fetch.
+IndexTuple small_tuple(SmallTuple* room, TupleDesc columns, const Datum* values, const bool* nulls, ItemPointerData root) {
+    bool has_null = false;
+    for (int i = 0; i < columns->natts; ++i) {
+        has_null = has_null || nulls[i];
+        if (!nulls[i] && TupleDescAttr(columns, i)->attlen == -1 && VARATT_IS_EXTERNAL(DatumGetPointer(values[i]))) return nullptr;
+    }
+    auto* all_values = const_cast<Datum*>(values);  // neither is changed
+    auto* all_nulls = const_cast<bool*>(nulls);
+    const std::size_t offset = IndexInfoFindDataOffset(static_cast<std::uint16_t>(has_null ? INDEX_NULL_MASK : 0));
+    const std::size_t data = heap_compute_data_size(columns, all_values, all_nulls);
+    const std::size_t size = MAXALIGN(offset + data);
+    if (size > sizeof(SmallTuple)) return nullptr;
+    memset(room, 0, size);  // heap_fill_tuple leaves gaps, and sets bits
+    auto* tuple = reinterpret_cast<IndexTuple>(room->bytes);
+    std::uint16_t info = 0;
+    heap_fill_tuple(columns, all_values, all_nulls, room->bytes + offset, data, &info,
+                    has_null ? reinterpret_cast<bits8*>(room->bytes + sizeof(IndexTupleData)) : nullptr);
+    tuple->t_tid = root;
+    tuple->t_info =
+        static_cast<std::uint16_t>(size | (has_null ? INDEX_NULL_MASK : 0) | ((info & HEAP_HASVARWIDTH) != 0 ? INDEX_VAR_MASK : 0));
+    return tuple;
+}
+
+template <typename T>
+void ListRecorder::List<T>::add(MemoryContext memory, const T& item) {
+    if (size == room) {
+        room = std::max<std::size_t>(64, 2 * room);
+        items = static_cast<T*>(items == nullptr ? MemoryContextAlloc(memory, room * sizeof(T)) : repalloc(items, room * sizeof(T)));
+    }
+    items[size++] = item;
+}
+
+void ListRecorder::begin_pages() {
+    index_pages_.size = 0;
+    last_ended_ = 0;
+}
+
+void ListRecorder::add_page(Buffer buffer) {
+    Page page = BufferGetPage(buffer);
+    index_pages_.add(memory_, {BufferGetBlockNumber(buffer), buffer, PageGetLSN(page)});
+    if (page_kind(page) != PageKind::kGroup) return;
+    const ItemTail* tail = item_tail(page);
+    for (int i = 0; i < tail->histories; ++i) last_ended_ = std::max(last_ended_, tail->history[i].high);
+}
+
+void ListRecorder::end_pages() {
+    std::uint64_t signature = 0;
+    for (const KeptList::IndexPage& page : index_pages_.all()) signature = mix_bits(signature ^ page.lsn) + page.block;
+    if (was_read_) {
+        changed_ = changed_ || signature != signature_;
+        wants_rows_ = wants_rows_ && !changed_;
+        return;
+    }
+    was_read_ = true;
+    signature_ = signature;
+    Known* known = find_known(index_, hash_);
+    if (known == nullptr || known->signature != signature) return;
+    wants_rows_ = known->pause == 0 && !is_older(snapshot_, last_ended_);
+    if (known->pause > 0) --known->pause;
+}
+
+void ListRecorder::add_roots(std::span<const std::uint64_t> roots) {
+    if (!wants_rows_) return;
+    for (const std::uint64_t root : roots) roots_.add(memory_, root);
+}
+
+IndexTuple ListRecorder::copied(IndexTuple row) {
+    const std::size_t size = MAXALIGN(IndexTupleSize(row));
+    bytes_ += size;
+    return static_cast<IndexTuple>(memcpy(MemoryContextAlloc(memory_, size), row, size));
+}
+
+void ListRecorder::add_row(IndexTuple row) {
+    if (!wants_rows_) return;
+    refused_ = row == nullptr || rows_.size == kMostRows || bytes_ > kMostBytes;
+    wants_rows_ = !refused_;
+    if (!refused_) rows_.add(memory_, copied(row));
+}
+
+/// By whether the table's pages are all-visible. Of their page in the map the LSN comes first, then the bits.
+void ListRecorder::sort_out_pages(List<std::uint64_t>* other_roots) {
+    std::sort(roots_.items, roots_.items + roots_.size);
+    Buffer map = InvalidBuffer;
+    BlockNumber last_map = InvalidBlockNumber;
+    BlockNumber last_page = InvalidBlockNumber;
+    bool visible = false;
+    for (const std::uint64_t root : roots_.all()) {
+        const auto page = static_cast<BlockNumber>(root >> 16);
+        if (page != last_page) {
+            last_page = page;
+            visible = is_all_visible(index_, page, &map);
+            if (visible && BufferGetBlockNumber(map) != last_map) {
+                last_map = BufferGetBlockNumber(map);
+                map_pages_.add(memory_, {map_lsn(map), table_pages_.size});
+                visible = is_all_visible(index_, page, &map);
+            }
+            if (visible) {
+                table_pages_.add(memory_, page);
+                map_pages_.items[map_pages_.size - 1].end = table_pages_.size;
+            }
+        }
+        if (!visible) other_roots->add(memory_, root);
+    }
+    if (BufferIsValid(map)) ReleaseBuffer(map);
+}
+
+void ListRecorder::read_others(std::span<std::uint64_t> roots) {
+    refused_ = !visit_rows(index_, hash_, snapshot_, roots, [this](std::uint64_t root, const Row* row) {
+        SmallTuple room;
+        IndexTuple small =
+            row == nullptr ? nullptr : small_tuple(&room, RelationGetDescr(index_.relation), row->values, row->nulls, row->root);
+        if (row != nullptr && small == nullptr) return false;
+        other_rows_.add(memory_, {root, small == nullptr ? nullptr : copied(small)});
+        return true;
+    });
+}
+
+KeptList* ListRecorder::keep(bool whole) {
+    // Until it is complete an error frees it.
+    MemoryContext memory = AllocSetContextCreate(CurrentMemoryContext, "topk kept list", ALLOCSET_SMALL_SIZES);
+    MemoryContext caller = MemoryContextSwitchTo(memory);
+    auto* list = static_cast<KeptList*>(palloc0(sizeof(KeptList)));
+    list->memory = memory;
+    list->is_whole = whole;
+    list->last_ended = last_ended_;
+    list->index_pages = topk::copied(index_pages_.all());
+    list->table_pages = topk::copied(table_pages_.all());
+    list->map_pages = topk::copied(map_pages_.all());
+    list->rows = topk::copied(rows_.all());
+    list->other_rows = topk::copied(other_rows_.all());
+    auto* place = static_cast<char*>(palloc(bytes_));
+    const auto move = [&place](IndexTuple& row) {
+        if (row == nullptr) return;
+        const std::size_t size = MAXALIGN(IndexTupleSize(row));
+        row = static_cast<IndexTuple>(memcpy(place, row, size));
+        place += size;
+    };
+    for (IndexTuple& row : list->rows) move(row);
+    for (KeptList::OtherRow& other : list->other_rows) move(other.row);
+    MemoryContextSwitchTo(caller);
+    MemoryContextSetParent(memory, TopMemoryContext);
+    return list;
+}
+
+void ListRecorder::finish(bool whole) {
+    if (!was_read_) return;
+    Known* known = find_or_make_known(index_, hash_);
+    known->used = ++uses;
+    if (known->signature != signature_) known->pause = known->next_pause = 0;
+    if (known->signature == signature_ && is_older(snapshot_, last_ended_)) return;  // the list holds for others
+    known->signature = signature_;
+    forget(known);  // it does not hold, or is too short
+    if (rows_.size == 0 || changed_) return;
+    MemoryContext caller = MemoryContextSwitchTo(memory_);
+    if (!refused_) {
+        List<std::uint64_t> other_roots;
+        sort_out_pages(&other_roots);
+        read_others(other_roots.all());
+    }
+    known = find_known(index_, hash_);  // functions of types may have read lists
+    if (known != nullptr && known->list == nullptr) {
+        known->pause = known->next_pause = refused_ ? std::min(2 * known->next_pause + 1, kLongestPause) : 0;
+        if (!refused_) known->list = keep(whole);
+    }
+    MemoryContextSwitchTo(caller);
+}
+
+}  // namespace topk

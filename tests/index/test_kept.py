@@ -1,0 +1,170 @@
+"""Lists that sessions keep of a quiet table equal a sort of the heap under the same snapshot, whatever comes between."""
+import contextlib
+import random
+import threading
+
+import kept
+import pytest
+import settings
+from database import Database, assert_no_crash
+
+pytestmark = pytest.mark.skipif(settings.METHOD != "topk", reason="nothing else keeps lists")
+
+
+def pages_read(cursor, asked):
+    cursor.execute(f"{kept.INDEX_ONLY} EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {asked}")
+    plan = cursor.fetchone()[0][0]["Plan"]
+    return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+
+
+ASKED = "SELECT id, score FROM quiet WHERE g = 1 ORDER BY score DESC, id LIMIT 30"
+
+
+def four_times(database, asked, isolation="READ COMMITTED"):
+    """The pages that one session reads for a list, each time."""
+    with contextlib.closing(database.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(f"BEGIN ISOLATION LEVEL {isolation}")
+        return [pages_read(cursor, asked) for _ in range(4)]
+
+
+def assert_kept(pages):
+    first, second, third, fourth = pages
+    assert first >= second > third == fourth, pages
+
+
+def test_a_list_is_kept(start):
+    """Neither rows nor the way to the group are read again; rows that VACUUM has not come to are. Serializable and unlogged lists are read as ever."""
+    database = Database(start(autovacuum="off"))
+    kept.create(database)
+    database.execute("CREATE UNLOGGED TABLE unlogged (LIKE quiet); INSERT INTO unlogged TABLE quiet; CREATE INDEX ON unlogged USING topk (g, score DESC, id)")
+    database.execute("VACUUM ANALYZE unlogged")
+    visible = four_times(database, ASKED)
+    assert_kept(visible)
+    for pages in (four_times(database, ASKED, "SERIALIZABLE"), four_times(database, ASKED.replace("quiet", "unlogged"))):
+        assert pages[3] > 0.9 * pages[1], pages
+    database.execute("UPDATE quiet SET note = 1 WHERE g = 1")
+    others = four_times(database, ASKED)
+    assert_kept(others)
+    assert others[3] > 2 * visible[3]
+
+
+@contextlib.contextmanager
+def session(database):
+    with contextlib.closing(database.connect()) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        yield cursor
+
+
+TOP = "SELECT id FROM quiet WHERE g = 1 ORDER BY score DESC, id LIMIT 5"
+
+
+def top(cursor):
+    return [id for id, in kept.rows(cursor, f"BEGIN; {kept.THROUGH_INDEX}", TOP)], cursor.execute("COMMIT")
+
+
+def test_a_list_that_changes_while_it_is_read(start):
+    """By a cursor that reads on: its first rows are not of the pages' last state."""
+    database = Database(start(autovacuum="off"))
+    database.execute(kept.TABLE.replace("k = 20", "k = 1000"))
+    database.execute("INSERT INTO quiet SELECT 1, 'id_' || n, 10000 - n, 0, repeat('x', 300) FROM generate_series(1, 3900) n")
+    database.execute("VACUUM ANALYZE quiet")
+    database.execute("INSERT INTO quiet VALUES (2, 'side by side', 1, 0, repeat('x', 300))")  # its page, and that of what comes next, is not all-visible
+    with session(database) as cursor, session(database) as writer:
+        before, _ = top(cursor)
+        cursor.execute(f"BEGIN; {kept.THROUGH_INDEX} DECLARE all_rows CURSOR FOR {TOP.replace('LIMIT 5', '')}; FETCH 100 FROM all_rows")
+        writer.execute("INSERT INTO quiet VALUES (1, 'above', 20000, 0, repeat('x', 300))")
+        cursor.execute("FETCH 3000 FROM all_rows")
+        cursor.execute("CLOSE all_rows; COMMIT")
+        assert top(cursor)[0] == ["above", *before[:4]]
+
+
+def test_a_snapshot_of_another_session(start):
+    """It is older than what the index has given up, and than a list that was kept since."""
+    database = Database(start(autovacuum="off"))
+    kept.create(database)
+    with session(database) as exporter, session(database) as writer, session(database) as cursor:
+        before, _ = top(writer)
+        exporter.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pg_export_snapshot()")
+        snapshot, = exporter.fetchone()
+        writer.execute("UPDATE quiet SET score = 0 WHERE g = 1 AND id = %s", (before[0],))
+        for number in range(40):  # more than the group keeps
+            writer.execute("INSERT INTO quiet SELECT 1, 'more_' || %s || '_' || n, 1900, 0, repeat('x', 300) FROM generate_series(1, 10) n", (number,))
+        assert writer.execute("SELECT histories FROM topk.index_stats('quiet_top')") is None and writer.fetchone()[0] > 0
+        assert top(cursor)[0][:4] == before[1:]
+        cursor.execute("BEGIN")
+        pages = [pages_read(cursor, TOP) for _ in range(3)]
+        cursor.execute("COMMIT")
+        assert pages[2] < pages[0], "the list is not kept: this proves nothing"
+        cursor.execute(f"BEGIN ISOLATION LEVEL REPEATABLE READ; SET TRANSACTION SNAPSHOT '{snapshot}'")
+        assert [id for id, in kept.rows(cursor, kept.THROUGH_INDEX, TOP)] == before
+
+
+def test_whatever_comes_between(start, major, count_up):
+    server = start(autovacuum="off")
+    database = Database(server)
+    kept.create(database)
+    done = kept.play(database, f"{settings.SEED}/{major}/kept", 6 * settings.READERS)
+    assert done["vacuum"] and done["changes"]
+    database.execute("SELECT topk.index_check('quiet_top')")
+    count_up(", ".join(f"{number} {what}" for what, number in done.items()))
+    assert_no_crash(server)
+
+
+@pytest.mark.parametrize("where", ["primary", "standby"])
+def test_at_the_same_time(where, start, major, run_directory, test_name, count_up):
+    """Bursts of changes and VACUUM beside readers, who have enough time between two to keep lists; on a standby they are replayed."""
+    patient = {"hot_standby_feedback": "off", "max_standby_streaming_delay": "-1"}
+    with contextlib.ExitStack() as stack:
+        primary = start("primary", autovacuum="off")
+        database = there = Database(primary)
+        kept.create(database)
+        if where == "standby":
+            standby = stack.enter_context(primary.standby(run_directory / test_name / "standby", patient))
+            start.started.append(standby)
+            primary.wait_for_standby(standby)
+            there = Database(standby, create=False)
+        assert_kept(four_times(there, ASKED))
+        lists, failures, ended = [0] * 3, [], threading.Event()
+
+        def read(number):
+            rng = random.Random(f"{settings.SEED}/{major}/{where}/{number}")
+            try:
+                with contextlib.closing(there.connect()) as connection, connection.cursor() as cursor:
+                    connection.autocommit = True
+                    asked = kept.some_list(rng)
+                    while not ended.is_set():
+                        if rng.random() < 0.1:
+                            asked = kept.some_list(rng)
+                        cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+                        kept.compare(cursor, asked, rng, times=rng.choice([1, 4]))
+                        cursor.execute("COMMIT")
+                        lists[number] += 1
+            except BaseException as error:
+                failures.append(error)
+                ended.set()
+        readers = [threading.Thread(target=read, args=(number,)) for number in range(len(lists))]
+        for reader in readers:
+            reader.start()
+        try:
+            rng = random.Random(f"{settings.SEED}/{major}/{where}/writer")
+            keeper = stack.enter_context(contextlib.closing(database.connect()))
+            keeper.autocommit = True
+            keeper = keeper.cursor()
+            writer = kept.Writer(stack.enter_context(contextlib.closing(database.connect())), rng)
+            while sum(lists) < 3 * settings.READERS and not ended.is_set():
+                for _ in range(rng.choice([1, 3, 10])):
+                    writer.step()
+                if rng.random() < 0.8:
+                    keeper.execute("VACUUM quiet")
+                seen = sum(lists)
+                ended.wait(0.001)
+                while sum(lists) < seen + rng.choice([0, 3, 12]) and not ended.wait(0.001):
+                    pass
+        finally:
+            ended.set()
+            for reader in readers:
+                reader.join()
+        if failures:
+            raise failures[0]
+        count_up(f"{sum(lists)} lists")
+        assert_no_crash(primary)
