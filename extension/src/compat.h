@@ -174,23 +174,18 @@ inline bool snapshots_grow_too_old() {
 }
 
 /// Where a relation's pages are stored; never the same again after it was written anew.
+inline auto file_of(Relation relation) {
 #if PG_VERSION_NUM >= 160000
-using FileLocator = RelFileLocator;
-inline FileLocator file_of(Relation relation) {
     return relation->rd_locator;
-}
-inline bool is_same_file(const FileLocator& a, const FileLocator& b) {
-    return RelFileLocatorEquals(a, b);
-}
 #else
-using FileLocator = RelFileNode;
-inline FileLocator file_of(Relation relation) {
     return relation->rd_node;
-}
-inline bool is_same_file(const FileLocator& a, const FileLocator& b) {
-    return RelFileNodeEquals(a, b);
-}
 #endif
+}
+using FileLocator = decltype(file_of(nullptr));
+inline bool is_same_file(const FileLocator& a, const FileLocator& b) {
+    static_assert(std::has_unique_object_representations_v<FileLocator>);
+    return memcmp(&a, &b, sizeof(FileLocator)) == 0;
+}
 
 /// The btree family in which an operator is "less than"; false if it is in none.
 inline bool find_less_family(Oid less, Oid* family, Oid* type) {

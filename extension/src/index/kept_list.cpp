@@ -125,6 +125,7 @@ bool are_pages_unchanged(const OpenIndex& index, const KeptList& list) {
 /// visit(root, row) returns true.
 template <typename Visit>
 bool visit_rows(OpenIndex& index, std::uint64_t hash, SnapshotData* snapshot, std::span<std::uint64_t> roots, Visit&& visit) {
+    survives_longjmp<std::remove_reference_t<Visit>>();
     if (roots.empty()) return true;
     Arena arena;
     arena.begin(CurrentMemoryContext);
