@@ -59,12 +59,14 @@ def test_leaders_die_under_transactions(database, broker, launcher, test_name):
     with transactions.TransactionalProducer(topic, settings.SEED, f"{topic.name}-writer", events=written_in_transactions()) as writer, \
             kafka.SteadyProducer(topic, settings.SEED + 1, rate=300, malformed=0.02) as steady:
         members.wait_for_all_moving(database, topic, {}, 60)
+        writer.wait_for_both()
         for _ in range(settings.LEADER_KILLS):
             victim = kill_a_leader(rng, topic)
             wait_for_progress(topic, database, 60)
             broker.restart(victim)
             broker.wait_in_sync(topic, 60)
         wait_for_progress(topic, database, 60)
+        writer.wait_for_both()
     database.wait_for_offsets(topic.name, topic.ends(), 60)
     assert [process.terminate() for process in both] == [0, 0]
     found = recount.assert_equal(database, topic)
@@ -73,7 +75,7 @@ def test_leaders_die_under_transactions(database, broker, launcher, test_name):
     in_transactions = sum(views for (_hour, video), views in found.views.items() if video.startswith("transaction_"))
     assert writer.committed <= in_transactions <= writer.committed + writer.unknown
     assert steady.acknowledged <= written - in_transactions
-    assert writer.committed > 0 and writer.aborted > 0 and dead > 0
+    assert dead > 0
     skipped = sum(row["skipped"] for row in database.progress(topic.name).values())
     assert skipped > writer.aborted, "a marker for every transaction and partition, besides the aborted records"
     verified = launcher.verify(database, topic)

@@ -10,6 +10,7 @@ import threading
 from confluent_kafka import KafkaException, Producer
 
 from . import kafka
+from .wait import wait_until
 
 LIMIT_SECONDS = 60
 
@@ -84,6 +85,14 @@ class TransactionalProducer:
                 if not failure.args[0].retriable():
                     raise
         raise RuntimeError("a transaction does not end: the same call was to be retried ten times")
+
+    def wait_for_both(self):
+        """Until one more transaction was committed, and one aborted. The first takes long while brokers are busy, or one has just died."""
+        committed, aborted = self.committed, self.aborted
+        wait_until(lambda: not self._thread.is_alive() or (self.committed > committed and self.aborted > aborted), 3 * LIMIT_SECONDS,
+                   "a transaction that is committed and one that is aborted")
+        if self.error:
+            raise RuntimeError("transactional producer") from self.error
 
     def stop(self):
         self._stop.set()
