@@ -8,13 +8,13 @@ from lists import THROUGH_HEAP, THROUGH_INDEX, Mismatch, first_differences
 GROUPS = {1: 400, 2: 400, 3: 60, 4: 8}  # rows; the first three have pages of their own
 # Not truncated by an ordinary VACUUM: on a standby replay could wait for the snapshots of readers who wait for the lock that it has replayed
 TABLE = """CREATE TABLE quiet (g int, id text, score bigint, note int, pad text, PRIMARY KEY (g, id)) WITH (fillfactor = 60, autovacuum_enabled = off, vacuum_truncate = off);
-           CREATE INDEX quiet_top ON quiet USING topk (g, score DESC, id) WITH (k = 20)"""
+           CREATE INDEX quiet_top ON quiet USING topk (g, score DESC, id) WITH (k = %d)"""
 LONG = "id_long_" + "x" * 400  # too long to be kept
 CONFLICTS = (psycopg2.errors.LockNotAvailable, psycopg2.errors.UniqueViolation, psycopg2.errors.SerializationFailure, psycopg2.errors.DeadlockDetected)
 
 
-def create(database):
-    database.execute(TABLE)
+def create(database, k=20):
+    database.execute(TABLE % k)
     for group, rows in GROUPS.items():
         database.execute("INSERT INTO quiet SELECT %s, 'id_' || n, 1000 + n * 7919 %% 1000, 0, repeat('x', 300) FROM generate_series(1, %s) n", group, rows)
     database.execute("INSERT INTO quiet VALUES (3, %s, 1990, 0, '')", LONG)

@@ -48,6 +48,61 @@ def test_a_list_is_kept(start):
     assert others[3] > 2 * visible[3]
 
 
+def test_a_list_grows(start):
+    """Who asks for more than is kept adds to it, until the group has no more, or a row cannot be kept."""
+    database = Database(start(autovacuum="off"))
+    kept.create(database, k=1000)
+    database.execute("INSERT INTO quiet VALUES (2, %s, 1500, 0, '')", kept.LONG)
+    database.execute("VACUUM quiet")
+    whole = "SELECT id, score FROM quiet WHERE g = 1 ORDER BY score DESC, id"
+    for few, many in (f"{whole} LIMIT 5", f"{whole} LIMIT 60"), (f"{whole} LIMIT 60", whole), (f"{whole} LIMIT 400", whole):
+        with contextlib.closing(database.connect()) as connection, connection.cursor() as cursor:
+            of_few = [pages_read(cursor, few) for _ in range(3)]
+            assert of_few[2] < of_few[0], "not kept"
+            of_many = [pages_read(cursor, many) for _ in range(3)]
+            assert of_many[2] == of_many[1] < of_many[0], "nothing was added"
+            assert pages_read(cursor, few) == of_few[2], "what was added delays the first rows"
+            for asked in few, many:
+                kept.compare(cursor, asked, random.Random(settings.SEED), times=2)
+    with contextlib.closing(database.connect()) as connection, connection.cursor() as cursor:
+        whole = whole.replace("g = 1", "g = 2")
+        pages = [pages_read(cursor, whole) for _ in range(5)]
+        assert pages[2:] == [pages[2]] * 3, "only the rows before the long one are kept"
+        first = [pages_read(cursor, f"{whole} LIMIT 10") for _ in range(2)]
+        assert first[0] == first[1] < pages[0] / 4
+        kept.compare(cursor, whole, random.Random(settings.SEED), times=2)
+
+
+# Of the first 30 that lie on no page with one of the 16 that are read for the first five
+ELSEWHERE = f"""WITH top AS ({ASKED.replace("score FROM", "(ctid::text::point)[0] AS page, row_number() OVER (ORDER BY score DESC, id) FROM")})
+                SELECT id FROM top WHERE page NOT IN (SELECT page FROM top WHERE row_number <= 16)"""
+
+
+def test_what_ranks_below_is_not_looked_at(start, major):
+    """A change of which the index knows nothing, of a row that ranks 17th or below, is none for who asks for five; who asks for 30 meets it on the way.
+    (Since 17.12 and 18.6 the map's page tells of any change of a page that was all-visible, and the list is read anew.)"""
+    database = Database(start(autovacuum="off"))
+    kept.create(database)
+    few = ASKED.replace("LIMIT 30", "LIMIT 5")
+    rng = random.Random(settings.SEED)
+    with contextlib.closing(database.connect()) as connection, connection.cursor() as cursor:
+        def two_pages_read():
+            return pages_read(cursor, few), pages_read(cursor, ASKED)
+
+        assert_kept([pages_read(cursor, ASKED) for _ in range(4)])
+        for change in ("note = note + 1", *(("score = score - 1", "score = score - 400") if major >= 16 else ())):
+            before = two_pages_read()
+            (id,), *_ = kept.rows(cursor, kept.THROUGH_HEAP, ELSEWHERE)
+            database.execute(f"UPDATE quiet SET {change} WHERE g = 1 AND id = %s", id)
+            after = two_pages_read()
+            assert after[1] > before[1] and (major >= 17 or after[0] == before[0]), (change, before, after)
+            for asked in ASKED, few, ASKED:
+                kept.compare(cursor, asked, rng, times=2)
+            database.execute("VACUUM quiet")
+            for asked in ASKED, few, ASKED:
+                kept.compare(cursor, asked, rng, times=2)
+
+
 @contextlib.contextmanager
 def session(database):
     with contextlib.closing(database.connect()) as connection, connection.cursor() as cursor:
@@ -67,7 +122,7 @@ def top(cursor):
 def test_a_list_that_changes_while_it_is_read(start):
     """By a cursor that reads on: its first rows are not of the pages' last state."""
     database = Database(start(autovacuum="off"))
-    database.execute(kept.TABLE.replace("k = 20", "k = 1000"))
+    database.execute(kept.TABLE % 1000)
     database.execute("INSERT INTO quiet SELECT 1, 'id_' || n, 10000 - n, 0, repeat('x', 300) FROM generate_series(1, 3900) n")
     database.execute("VACUUM ANALYZE quiet")
     database.execute("INSERT INTO quiet VALUES (2, 'side by side', 1, 0, repeat('x', 300))")  # its page, and that of what comes next, is not all-visible

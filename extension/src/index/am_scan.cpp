@@ -10,8 +10,8 @@ namespace {
 struct ScanState {
     MemoryContext context;  // reset by rescan
     OpenIndex* index;
-    const KeptList* kept;
-    std::size_t given;  // of the kept rows
+    KeptScan* kept;
+    IndexTuple kept_row;
     CandidateScan* candidates;
     ListRecorder* recorder;
     Fallback* fallback;
@@ -67,6 +67,11 @@ bool hash_of_group(const OpenIndex& index, const Conditions& conditions, std::ui
     return true;
 }
 
+ListRecorder* new_recorder(IndexScanDesc scan, KeptList* begun) {
+    ScanState* state = state_of(scan);
+    return new (palloc(sizeof(ListRecorder))) ListRecorder(*state->index, state->hash, scan->xs_snapshot, begun);
+}
+
 /// Starts the candidates; those that the scan has returned are left out.
 void begin_candidates(IndexScanDesc scan, ListRecorder* recorder) {
     ScanState* state = state_of(scan);
@@ -105,9 +110,10 @@ void begin(IndexScanDesc scan, ScanDirection direction, bool may_keep) {
     }
     ListRecorder* recorder = nullptr;
     if (may_keep && is_on_group(*state->index, conditions) && is_keeping(*state->index)) {
-        state->kept = kept_list(*state->index, state->hash, conditions, scan->xs_snapshot, state->context);
-        if (state->kept != nullptr) return;
-        recorder = new (palloc(sizeof(ListRecorder))) ListRecorder(*state->index, state->hash, scan->xs_snapshot);
+        state->kept = new (palloc(sizeof(KeptScan))) KeptScan(*state->index, state->hash, scan->xs_snapshot);
+        if (state->kept->begin(conditions, state->context)) return;
+        state->kept = nullptr;
+        recorder = new_recorder(scan, nullptr);
     }
     begin_candidates(scan, recorder);
 }
@@ -146,20 +152,20 @@ void return_candidate(IndexScanDesc scan) {
 
 bool find_kept(IndexScanDesc scan) {
     ScanState* state = state_of(scan);
-    if (state->given < state->kept->rows.size()) {
-        IndexTuple row = state->kept->rows[state->given++];
-        scan->xs_heaptid = row->t_tid;
-        scan->xs_itup = row;
+    state->kept_row = state->kept->next();
+    if (state->kept_row != nullptr) {
+        scan->xs_heaptid = state->kept_row->t_tid;
+        scan->xs_itup = state->kept_row;
         scan->xs_hitup = nullptr;
         return true;
     }
-    if (state->kept->is_whole) {
+    if (state->kept->is_whole()) {
         state->done = true;
         return false;
     }
-    begin_candidates(scan, nullptr);
-    for (IndexTuple row : state->kept->rows) state->candidates->emitted().add(row->t_tid);
-    forget_list(*state->index, state->hash);
+    KeptList* open_list = state->kept->open_list();
+    begin_candidates(scan, open_list == nullptr ? nullptr : new_recorder(scan, open_list));
+    state->kept->add_emitted_to(&state->candidates->emitted());
     state->kept = nullptr;
     return false;
 }
@@ -212,7 +218,6 @@ void close(IndexScanDesc scan) {
     if (state->candidates != nullptr) state->candidates->close();
     if (state->fallback != nullptr) state->fallback->close();
     state->kept = nullptr;
-    state->given = 0;
     state->candidates = nullptr;
     state->recorder = nullptr;
     state->fallback = nullptr;
@@ -237,7 +242,7 @@ void get_values(IndexScanDesc scan, Datum* values, bool* nulls) {
         return;
     }
     if (state->kept != nullptr) {
-        index_deform_tuple(state->kept->rows[state->given - 1], RelationGetDescr(scan->indexRelation), values, nulls);
+        index_deform_tuple(state->kept_row, RelationGetDescr(scan->indexRelation), values, nulls);
         return;
     }
     const auto columns = static_cast<std::size_t>(state->index->groups + state->index->keys);

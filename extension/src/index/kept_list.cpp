@@ -106,12 +106,12 @@ bool is_index_unchanged(const OpenIndex& index, KeptList* list) {
 }
 
 /// The bits come first: one that is set has been since the LSN was noted if that has not risen.
-bool are_pages_unchanged(const OpenIndex& index, const KeptList& list) {
+bool are_pages_unchanged(const OpenIndex& index, const KeptList::Section& section) {
     Buffer map = InvalidBuffer;
     std::size_t page = 0;
-    const bool unchanged = std::all_of(list.map_pages.begin(), list.map_pages.end(), [&](const KeptList::MapPage& map_page) {
+    const bool unchanged = std::all_of(section.map_pages.begin(), section.map_pages.end(), [&](const KeptList::MapPage& map_page) {
         for (; page < map_page.end; ++page)
-            if (!is_all_visible(index, list.table_pages[page], &map)) return false;
+            if (!is_all_visible(index, section.table_pages[page], &map)) return false;
 #ifdef TOPK_TEST_TRUST_MAP
         return true;
 #endif
@@ -138,11 +138,12 @@ bool visit_rows(OpenIndex& index, std::uint64_t hash, SnapshotData* snapshot, st
     });
 }
 
-bool are_others_unchanged(OpenIndex& index, std::uint64_t hash, const KeptList& list, SnapshotData* snapshot) {
-    const std::size_t count = list.other_rows.size();
+bool are_others_unchanged(OpenIndex& index, std::uint64_t hash, const KeptList::Section& section, SnapshotData* snapshot) {
+    const std::size_t count = section.other_rows.size();
+    if (count == 0) return true;
     auto* roots = static_cast<std::uint64_t*>(palloc(count * sizeof(std::uint64_t)));
-    for (std::size_t i = 0; i < count; ++i) roots[i] = list.other_rows[i].root;
-    const KeptList::OtherRow* other = list.other_rows.data();
+    for (std::size_t i = 0; i < count; ++i) roots[i] = section.other_rows[i].root;
+    const KeptList::OtherRow* other = section.other_rows.data();
     return visit_rows(index, hash, snapshot, {roots, count}, [&](std::uint64_t, const Row* row) {
         IndexTuple before = (other++)->row;
         if (row == nullptr || before == nullptr) return row == nullptr && before == nullptr;
@@ -152,17 +153,21 @@ bool are_others_unchanged(OpenIndex& index, std::uint64_t hash, const KeptList& 
     });
 }
 
+bool is_unchanged(OpenIndex& index, std::uint64_t hash, const KeptList::Section& section, SnapshotData* snapshot) {
+    return are_pages_unchanged(index, section) && are_others_unchanged(index, hash, section, snapshot);
+}
+
 /// All rows are of one group; it is another if two groups have the same hash.
 bool is_of_group(const OpenIndex& index, const KeptList& list, const Conditions& conditions) {
     std::array<Datum, INDEX_MAX_KEYS> values;
     std::array<bool, INDEX_MAX_KEYS> nulls;
-    index_deform_tuple(list.rows[0], RelationGetDescr(index.relation), values.data(), nulls.data());
+    index_deform_tuple(list.first->rows[0], RelationGetDescr(index.relation), values.data(), nulls.data());
     return meets(conditions, values.data(), nulls.data());
 }
 
 template <typename T>
-std::span<T> copied(std::span<T> items) {
-    auto* copy = static_cast<T*>(palloc(items.size_bytes()));
+std::span<T> copied(MemoryContext memory, std::span<T> items) {
+    auto* copy = static_cast<T*>(MemoryContextAlloc(memory, items.size_bytes()));
     std::copy(items.begin(), items.end(), copy);
     return {copy, items.size()};
 }
@@ -173,21 +178,38 @@ bool is_keeping(const OpenIndex& index) {
     return RelationNeedsWAL(index.relation) && RelationNeedsWAL(index.heap) && !IsolationIsSerializable() && !snapshots_grow_too_old();
 }
 
-const KeptList* kept_list(OpenIndex& index, std::uint64_t hash, const Conditions& conditions, SnapshotData* snapshot,
-                          MemoryContext reader) {
-    Known* known = find_known(index, hash);
-    if (known == nullptr || known->list == nullptr || is_older(snapshot, known->list->last_ended)) return nullptr;
-    KeptList* list = known->list;
+bool KeptScan::begin(const Conditions& conditions, MemoryContext reader) {
+    Known* known = find_known(index_, hash_);
+    if (known == nullptr || known->list == nullptr || is_older(snapshot_, known->list->last_ended)) return false;
+    list_ = known->list;
+    section_ = list_->first;
     known->used = ++uses;
-    begin_reading(list, reader);  // before functions of types are called, which may read lists, too
-    const bool holds = is_index_unchanged(index, list) && are_pages_unchanged(index, *list) &&
-                       are_others_unchanged(index, hash, *list, snapshot) && is_of_group(index, *list, conditions);
-    return holds ? list : nullptr;
+    begin_reading(list_, reader);  // before functions of types are called, which may read lists, too
+    return is_index_unchanged(index_, list_) && is_unchanged(index_, hash_, *section_, snapshot_) &&
+           is_of_group(index_, *list_, conditions);
 }
 
-void forget_list(const OpenIndex& index, std::uint64_t hash) {
-    Known* known = find_known(index, hash);
-    if (known != nullptr) forget(known);
+// The index's pages were looked at after the snapshot was taken: what they promised then they promise it for good.
+IndexTuple KeptScan::next() {
+    while (given_ == section_->rows.size()) {
+        if (section_->next == nullptr) return nullptr;
+        if (!is_unchanged(index_, hash_, *section_->next, snapshot_)) {
+            failed_ = true;
+            Known* known = find_known(index_, hash_);
+            if (known != nullptr && known->list == list_) forget(known);
+            return nullptr;
+        }
+        section_ = section_->next;
+        given_ = 0;
+    }
+    return section_->rows[given_++];
+}
+
+void KeptScan::add_emitted_to(RootSet* roots) const {
+    for (const KeptList::Section* section = list_->first;; section = section->next) {
+        for (IndexTuple row : section->rows) roots->add(row->t_tid);
+        if (section == section_) return;
+    }
 }
 
 // As index_form_tuple does, which would also compress and fetch.
@@ -252,8 +274,14 @@ void ListRecorder::end_pages() {
     if (known->pause > 0) --known->pause;
 }
 
+// Before them a section may end, if it has half as many rows as come before it: their number grows with the logarithm.
 void ListRecorder::add_roots(std::span<const std::uint64_t> roots) {
     if (!wants_rows_) return;
+    const std::size_t rows = begun_rows_ + rows_.size;
+    if (rows > section_begin_ + section_begin_ / 2) {
+        marks_.add(memory_, {rows_.size, roots_.size});
+        section_begin_ = rows;
+    }
     for (const std::uint64_t root : roots) roots_.add(memory_, root);
 }
 
@@ -265,19 +293,20 @@ IndexTuple ListRecorder::copied(IndexTuple row) {
 
 void ListRecorder::add_row(IndexTuple row) {
     if (!wants_rows_) return;
-    refused_ = row == nullptr || rows_.size == kMostRows || bytes_ > kMostBytes;
+    refused_ = row == nullptr || begun_rows_ + rows_.size == kMostRows || bytes_ > kMostBytes;
     wants_rows_ = !refused_;
     if (!refused_) rows_.add(memory_, copied(row));
 }
 
 /// By whether the table's pages are all-visible. Of their page in the map the LSN comes first, then the bits.
-void ListRecorder::sort_out_pages(List<std::uint64_t>* other_roots) {
-    std::sort(roots_.items, roots_.items + roots_.size);
+void ListRecorder::sort_out_pages(std::span<std::uint64_t> roots) {
+    other_roots_.size = table_pages_.size = map_pages_.size = 0;
+    std::sort(roots.begin(), roots.end());
     Buffer map = InvalidBuffer;
     BlockNumber last_map = InvalidBlockNumber;
     BlockNumber last_page = InvalidBlockNumber;
     bool visible = false;
-    for (const std::uint64_t root : roots_.all()) {
+    for (const std::uint64_t root : roots) {
         const auto page = static_cast<BlockNumber>(root >> 16);
         if (page != last_page) {
             last_page = page;
@@ -292,13 +321,15 @@ void ListRecorder::sort_out_pages(List<std::uint64_t>* other_roots) {
                 map_pages_.items[map_pages_.size - 1].end = table_pages_.size;
             }
         }
-        if (!visible) other_roots->add(memory_, root);
+        if (!visible) other_roots_.add(memory_, root);
     }
     if (BufferIsValid(map)) ReleaseBuffer(map);
 }
 
-void ListRecorder::read_others(std::span<std::uint64_t> roots) {
-    refused_ = !visit_rows(index_, hash_, snapshot_, roots, [this](std::uint64_t root, const Row* row) {
+/// False if one cannot be kept.
+bool ListRecorder::read_others() {
+    other_rows_.size = 0;
+    return visit_rows(index_, hash_, snapshot_, other_roots_.all(), [this](std::uint64_t root, const Row* row) {
         SmallTuple room;
         IndexTuple small =
             row == nullptr ? nullptr : small_tuple(&room, RelationGetDescr(index_.relation), row->values, row->nulls, row->root);
@@ -308,54 +339,98 @@ void ListRecorder::read_others(std::span<std::uint64_t> roots) {
     });
 }
 
-KeptList* ListRecorder::keep(bool whole) {
-    // Until it is complete an error frees it.
-    MemoryContext memory = AllocSetContextCreate(CurrentMemoryContext, "topk kept list", ALLOCSET_SMALL_SIZES);
-    MemoryContext caller = MemoryContextSwitchTo(memory);
-    auto* list = static_cast<KeptList*>(palloc0(sizeof(KeptList)));
-    list->memory = memory;
-    list->is_whole = whole;
-    list->last_ended = last_ended_;
-    list->index_pages = topk::copied(index_pages_.all());
-    list->table_pages = topk::copied(table_pages_.all());
-    list->map_pages = topk::copied(map_pages_.all());
-    list->rows = topk::copied(rows_.all());
-    list->other_rows = topk::copied(other_rows_.all());
-    auto* place = static_cast<char*>(palloc(bytes_));
-    const auto move = [&place](IndexTuple& row) {
-        if (row == nullptr) return;
+/// With its tuples in one piece.
+KeptList::Section* ListRecorder::copied_section(MemoryContext memory, std::span<IndexTuple> rows) {
+    auto* section = static_cast<KeptList::Section*>(MemoryContextAllocZero(memory, sizeof(KeptList::Section)));
+    section->rows = topk::copied(memory, rows);
+    section->table_pages = topk::copied(memory, table_pages_.all());
+    section->map_pages = topk::copied(memory, map_pages_.all());
+    section->other_rows = topk::copied(memory, other_rows_.all());
+    const auto for_each_tuple = [section](auto&& visit) {
+        for (IndexTuple& row : section->rows) visit(row);
+        for (KeptList::OtherRow& other : section->other_rows)
+            if (other.row != nullptr) visit(other.row);
+    };
+    std::size_t bytes = 0;
+    for_each_tuple([&](IndexTuple& row) { bytes += MAXALIGN(IndexTupleSize(row)); });
+    auto* place = static_cast<char*>(MemoryContextAlloc(memory, bytes));
+    for_each_tuple([&](IndexTuple& row) {
         const std::size_t size = MAXALIGN(IndexTupleSize(row));
         row = static_cast<IndexTuple>(memcpy(place, row, size));
         place += size;
-    };
-    for (IndexTuple& row : list->rows) move(row);
-    for (KeptList::OtherRow& other : list->other_rows) move(other.row);
-    MemoryContextSwitchTo(caller);
-    MemoryContextSetParent(memory, TopMemoryContext);
+    });
+    return section;
+}
+
+/// Of the rows recorded, as far as they can be kept; without sections if none can.
+KeptList* ListRecorder::make_list(bool whole) {
+    // Until it is complete an error frees it.
+    MemoryContext memory = AllocSetContextCreate(CurrentMemoryContext, "topk kept list", ALLOCSET_SMALL_SIZES);
+    auto* list = static_cast<KeptList*>(MemoryContextAllocZero(memory, sizeof(KeptList)));
+    list->memory = memory;
+    list->last_ended = last_ended_;
+    list->index_pages = topk::copied(memory, index_pages_.all());
+    whole = whole && !refused_;
+    marks_.add(memory_, {rows_.size, roots_.size});
+    Mark begin;
+    for (const Mark& end : marks_.all()) {
+        if (end.rows == begin.rows && !whole) continue;
+        sort_out_pages(roots_.all().subspan(begin.roots, end.roots - begin.roots));
+        if (!read_others()) {
+            refused_ = true;
+            break;
+        }
+        KeptList::Section* section = copied_section(memory, rows_.all().subspan(begin.rows, end.rows - begin.rows));
+        (list->first == nullptr ? list->first : list->last->next) = section;
+        list->last = section;
+        begin = end;
+    }
+    list->row_count = begin.rows;
+    list->bytes = bytes_;
+    list->is_whole = whole && !refused_;
+    list->is_closed = refused_;
     return list;
+}
+
+/// Functions of types may have read lists meanwhile, and kept one.
+void ListRecorder::keep(KeptList* list) {
+    Known* known = find_known(index_, hash_);
+    const bool is_free = known != nullptr && known->list == begun_ && (begun_ == nullptr || begun_->row_count == begun_rows_);
+    const bool is_empty = list->first == nullptr;
+    if (is_free && begun_ == nullptr) known->pause = known->next_pause = is_empty ? std::min(2 * known->next_pause + 1, kLongestPause) : 0;
+    if (is_free && begun_ != nullptr && is_empty) begun_->is_closed = true;
+    if (!is_free || is_empty) {
+        MemoryContextDelete(list->memory);
+        return;
+    }
+    if (begun_ == nullptr) {
+        MemoryContextSetParent(list->memory, TopMemoryContext);
+        known->list = list;
+        return;
+    }
+    MemoryContextSetParent(list->memory, begun_->memory);
+    begun_->last->next = list->first;
+    begun_->last = list->last;
+    begun_->row_count += list->row_count;
+    begun_->bytes = list->bytes;
+    begun_->is_whole = list->is_whole;
+    begun_->is_closed = list->is_closed;
 }
 
 void ListRecorder::finish(bool whole) {
     if (!was_read_) return;
     Known* known = find_or_make_known(index_, hash_);
     known->used = ++uses;
-    if (known->signature != signature_) known->pause = known->next_pause = 0;
-    if (known->signature == signature_ && is_older(snapshot_, last_ended_)) return;  // the list holds for others
+    const bool is_same = known->signature == signature_;
+    if (!is_same) known->pause = known->next_pause = 0;
+    if (is_same && is_older(snapshot_, last_ended_)) return;  // the list holds for others
     known->signature = signature_;
-    forget(known);  // it does not hold, or is too short
-    if (rows_.size == 0 || changed_) return;
+    if (begun_ == nullptr || !is_same || changed_) forget(known);  // it does not hold
+    if (known->list != begun_ || changed_ || (begun_ == nullptr && rows_.size == 0)) return;
     MemoryContext caller = MemoryContextSwitchTo(memory_);
-    if (!refused_) {
-        List<std::uint64_t> other_roots;
-        sort_out_pages(&other_roots);
-        read_others(other_roots.all());
-    }
-    known = find_known(index_, hash_);  // functions of types may have read lists
-    if (known != nullptr && known->list == nullptr) {
-        known->pause = known->next_pause = refused_ ? std::min(2 * known->next_pause + 1, kLongestPause) : 0;
-        if (!refused_) known->list = keep(whole);
-    }
+    KeptList* list = make_list(whole);
     MemoryContextSwitchTo(caller);
+    keep(list);
 }
 
 }  // namespace topk

@@ -5,9 +5,11 @@
 //   - the index's pages have the LSNs that they had: no entry came, no bound or threshold changed;
 //   - every row that was read is as it was: its page is all-visible, as it was then, and the visibility map's page has the LSN that it
 //     had, which rises when a bit is set, so that none was cleared and set again. Rows on pages that were not all-visible are read anew.
-// A row that was not read ranks below those emitted by its bound. What changes a page afterwards is of a transaction that the snapshot does
-// not see. The snapshot may be older than the first scan's, or come from another session: all-visible pages are visible to all, and it must
-// not see what the index's pages have given up of superseded versions.
+// A row that was not read ranks below those emitted by its bound. Only what was read before a row was emitted tells whether it comes next,
+// so the rows are in sections, of what one or more batches brought: who wants ten is not delayed by what was read for a thousand. What
+// changes a page afterwards is of a transaction that the snapshot does not see. The snapshot may be older than the first scan's, or come
+// from another session: all-visible pages are visible to all, and it must not see what the index's pages have given up of superseded
+// versions.
 #pragma once
 
 #include "page.h"
@@ -15,7 +17,7 @@
 
 namespace topk {
 
-/// The rows that rank first in a group, in order. In memory of its own.
+/// The rows that rank first in a group, in order. In memory of its own; what is added to it is, too.
 struct KeptList {
     struct IndexPage {
         BlockNumber block;
@@ -30,28 +32,56 @@ struct KeptList {
         std::uint64_t root;
         IndexTuple row;  // null: none of the group was seen
     };
+    /// Rows that follow one another, and what was read for them and for none before.
+    struct Section {
+        std::span<IndexTuple> rows;          // of all columns of the index; t_tid is the root
+        std::span<BlockNumber> table_pages;  // those that are all-visible, ascending
+        std::span<MapPage> map_pages;        // of the visibility map
+        std::span<OtherRow> other_rows;      // read from other pages, by root
+        Section* next;
+    };
     MemoryContext memory;
     int readers;
-    bool is_whole;  // the group has no other rows
+    bool is_whole;   // the group has no other rows
+    bool is_closed;  // what follows cannot be kept
     bool is_forgotten;
     std::uint32_t served;
-    std::uint64_t last_ended;    // the newest transaction of the pages' histories
-    std::span<IndexTuple> rows;  // of all columns of the index; t_tid is the root
+    std::uint64_t last_ended;  // the newest transaction of the pages' histories
     std::span<IndexPage> index_pages;
-    std::span<BlockNumber> table_pages;  // those that are all-visible, ascending
-    std::span<MapPage> map_pages;        // of the visibility map
-    std::span<OtherRow> other_rows;      // read from other pages, by root
+    Section* first;
+    Section* last;
+    std::size_t row_count;
+    std::size_t bytes;  // of the rows, and the other rows
 };
 
 /// True if lists of the index may be kept: what changes it and its table is in the WAL, and reading rows has no other effects.
 bool is_keeping(const OpenIndex& index);
 
-/// The list of a group, if there is one and the scan's snapshot sees the same; else null. It stays until `reader` is reset or deleted.
-/// Requires: is_keeping, and conditions that fix the group and are on no other columns.
-const KeptList* kept_list(OpenIndex& index, std::uint64_t hash, const Conditions& conditions, SnapshotData* snapshot, MemoryContext reader);
+/// The rows that a kept list has for a snapshot.
+class KeptScan {
+  public:
+    KeptScan(OpenIndex& index, std::uint64_t hash, SnapshotData* snapshot) : index_(index), hash_(hash), snapshot_(snapshot) {}
+    /// False if there is no list of the group, or not even its first rows are the snapshot's. It stays until `reader` is reset or deleted.
+    /// Requires: is_keeping, and conditions that fix the group and are on no other columns.
+    bool begin(const Conditions& conditions, MemoryContext reader);
+    /// The next row; null if there is none, and then it has emitted what it can.
+    IndexTuple next();
+    /// After the last row: the group has no more.
+    bool is_whole() const { return !failed_ && list_->is_whole; }
+    /// After the last row: the list if those that follow may be added to it, else null.
+    KeptList* open_list() const { return failed_ || list_->is_closed ? nullptr : list_; }
+    /// After the last row.
+    void add_emitted_to(RootSet* roots) const;
 
-/// Forgets a group's list: more rows are wanted than it has.
-void forget_list(const OpenIndex& index, std::uint64_t hash);
+  private:
+    OpenIndex& index_;
+    std::uint64_t hash_;
+    SnapshotData* snapshot_;
+    KeptList* list_ = nullptr;
+    KeptList::Section* section_ = nullptr;
+    std::size_t given_ = 0;  // of the section
+    bool failed_ = false;    // the next section is not what the snapshot sees
+};
 
 /// Room for an index tuple that is not large.
 struct alignas(MAXIMUM_ALIGNOF) SmallTuple {
@@ -61,11 +91,19 @@ struct alignas(MAXIMUM_ALIGNOF) SmallTuple {
 IndexTuple small_tuple(SmallTuple* room, TupleDesc columns, const Datum* values, const bool* nulls, ItemPointerData root);
 
 /// Keeps what one scan reads, if the scan before it read the same pages in the same state: a list that changes all the time costs next to
-/// nothing. Lives in the memory context it was made in. Requires: is_keeping.
+/// nothing. Or what it reads beyond a list that was too short. Lives in the memory context it was made in. Requires: is_keeping.
 class ListRecorder {
   public:
-    ListRecorder(OpenIndex& index, std::uint64_t hash, SnapshotData* snapshot)
-        : index_(index), hash_(hash), snapshot_(snapshot), memory_(CurrentMemoryContext) {}
+    /// begun: the list that the scan has emitted, and that what follows is added to; null if it starts with the first row.
+    ListRecorder(OpenIndex& index, std::uint64_t hash, SnapshotData* snapshot, KeptList* begun)
+        : index_(index),
+          hash_(hash),
+          snapshot_(snapshot),
+          memory_(CurrentMemoryContext),
+          begun_(begun),
+          begun_rows_(begun == nullptr ? 0 : begun->row_count),
+          section_begin_(begun_rows_),
+          bytes_(begun == nullptr ? 0 : begun->bytes) {}
     /// The group's pages are read, all of them, between these two; once or more often.
     void begin_pages();
     void end_pages();
@@ -75,7 +113,7 @@ class ListRecorder {
     void add_roots(std::span<const std::uint64_t> roots);
     /// True if add_row is of any use.
     bool wants_rows() const { return wants_rows_; }
-    /// The next row emitted; null if it cannot be kept, and then none are.
+    /// The next row emitted; null if it cannot be kept, and then no more are.
     void add_row(IndexTuple row);
     /// The scan ends. whole: the group has no more rows. Requires: its snapshot is still held.
     void finish(bool whole);
@@ -89,25 +127,38 @@ class ListRecorder {
         void add(MemoryContext memory, const T& item);
         std::span<T> all() const { return {items, size}; }
     };
+    /// How many there were when a section ended.
+    struct Mark {
+        std::size_t rows = 0;
+        std::size_t roots = 0;
+    };
     IndexTuple copied(IndexTuple row);
-    void sort_out_pages(List<std::uint64_t>* other_roots);
-    void read_others(std::span<std::uint64_t> roots);
-    KeptList* keep(bool whole);
+    void sort_out_pages(std::span<std::uint64_t> roots);
+    bool read_others();
+    KeptList::Section* copied_section(MemoryContext memory, std::span<IndexTuple> rows);
+    KeptList* make_list(bool whole);
+    void keep(KeptList* list);
 
     OpenIndex& index_;
     std::uint64_t hash_;
     SnapshotData* snapshot_;
     MemoryContext memory_;
+    KeptList* begun_;
+    std::size_t begun_rows_;
+    std::size_t section_begin_;  // counting from the group's first row
     bool wants_rows_ = false;
     bool was_read_ = false;
     bool changed_ = false;         // while it was read
-    bool refused_ = false;         // a row
+    bool refused_ = false;         // a row, and all after it
     std::uint64_t signature_ = 0;  // of the pages read
     std::uint64_t last_ended_ = 0;
-    std::size_t bytes_ = 0;  // of rows, and other rows
+    std::size_t bytes_;  // of the list's rows, and other rows
     List<KeptList::IndexPage> index_pages_;
     List<std::uint64_t> roots_;
     List<IndexTuple> rows_;
+    List<Mark> marks_;
+    // Of one section
+    List<std::uint64_t> other_roots_;
     List<BlockNumber> table_pages_;
     List<KeptList::MapPage> map_pages_;
     List<KeptList::OtherRow> other_rows_;
