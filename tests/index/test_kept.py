@@ -73,6 +73,25 @@ def test_a_list_grows(start):
         kept.compare(cursor, whole, random.Random(settings.SEED), times=2)
 
 
+def test_a_list_of_many_rows_and_one_of_many_steps(start):
+    """More rows than are kept; one row more each time."""
+    database = Database(start(autovacuum="off"))
+    kept.create(database, k=1000)
+    database.execute("INSERT INTO quiet SELECT 6, 'id_' || n, n, 0, '' FROM generate_series(1, 3000) n")
+    database.execute("VACUUM ANALYZE quiet")
+    for group, asked in (6, [f"LIMIT {n}" for n in (10, 10, 3000, 10, 3000, 3000, 2500)]), (1, [f"LIMIT {n}" for n in [*range(1, 120), *[120] * 3]]):
+        with contextlib.closing(database.connect()) as connection, connection.cursor() as cursor:
+            pages = []
+            for limit in asked:
+                one = f"SELECT id, score FROM quiet WHERE g = {group} ORDER BY score DESC, id {limit}"
+                pages.append(pages_read(cursor, one))
+                kept.compare(cursor, one, random.Random(settings.SEED))
+            if group == 6:
+                assert pages[3] < pages[0] and pages[5] < pages[2], pages
+            else:
+                assert pages[-1] < pages[0] + 5, pages
+
+
 # Of the first 30 that lie on no page with one of the 16 that are read for the first five
 ELSEWHERE = f"""WITH top AS ({ASKED.replace("score FROM", "(ctid::text::point)[0] AS page, row_number() OVER (ORDER BY score DESC, id) FROM")})
                 SELECT id FROM top WHERE page NOT IN (SELECT page FROM top WHERE row_number <= 16)"""

@@ -165,7 +165,7 @@ bool find_kept(IndexScanDesc scan) {
     }
     KeptList* open_list = state->kept->open_list();
     begin_candidates(scan, open_list == nullptr ? nullptr : new_recorder(scan, open_list));
-    state->kept->add_emitted_to(&state->candidates->emitted());
+    state->kept->for_each_row([state](ItemPointerData root) { state->candidates->skip(root); });
     state->kept = nullptr;
     return false;
 }

@@ -13,11 +13,9 @@ namespace {
 constexpr std::size_t kFirstTier = 160;
 constexpr std::size_t kTierGrowth = 8;
 
-// How many rows are read at once: few at first, for nobody may want more than one, or ten; then what a hundred rows need; as many as
-// expected, if somebody said so. Those that are never emitted were read in vain.
-constexpr std::size_t kFirstBatch = 4;
-constexpr std::size_t kSecondBatch = 12;
-constexpr std::size_t kUsualBatch = 96;
+// How many rows are read at once: few at first, for nobody may want more than one, or ten; as many as expected, if somebody said so. Those
+// that are never emitted were read in vain: 4, 16, 64 and 128 rows will do for 1, 10, 50 and 100.
+constexpr std::array<std::size_t, 5> kBatches = {4, 12, 48, 64, 128};
 constexpr std::size_t kLargestBatch = 1024;
 
 /// Copies a key into the current memory context.
@@ -67,7 +65,12 @@ CandidateScan::CandidateScan(OpenIndex& index, std::uint64_t hash, IndexScanDesc
       recorder_(recorder),
       emitted_(CurrentMemoryContext),
       wanted_(expected == 0 ? kFirstTier : expected + expected / 4 + 16),
-      batch_(expected == 0 ? kFirstBatch : std::min(expected, kLargestBatch)) {}
+      batch_(expected == 0 ? kBatches.front() : std::min(expected, kLargestBatch)) {}
+
+void CandidateScan::skip(ItemPointerData root) {
+    emitted_.add(root);
+    ++wanted_;
+}
 
 void CandidateScan::close() {
     release_context(tier_);
@@ -217,7 +220,8 @@ void CandidateScan::read_ahead() {
     const std::size_t until = row_count_ + reader_.read({roots, count}, arena_, rows_ + row_count_);
     while (row_count_ < until)
         std::push_heap(rows_, rows_ + ++row_count_, [this](const Row& a, const Row& b) { return ranks_above(b, a); });
-    batch_ = batch_ == kFirstBatch ? kSecondBatch : kUsualBatch;
+    const auto next = std::upper_bound(kBatches.begin(), kBatches.end(), batch_);
+    batch_ = next == kBatches.end() ? kBatches.back() : *next;
     MemoryContextSwitchTo(caller);
 }
 

@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::size_t kGroups = 64;  // that a session knows
 constexpr std::size_t kMostRows = 2048;
+constexpr std::size_t kMostSections = 32;  // one scan's are fewer
 constexpr std::size_t kMostBytes = 128 * 1024;
 constexpr std::uint32_t kLongestPause = 63;
 constexpr std::uint32_t kQuickly = 16;  // all but every 16th time
@@ -205,13 +206,6 @@ IndexTuple KeptScan::next() {
     return section_->rows[given_++];
 }
 
-void KeptScan::add_emitted_to(RootSet* roots) const {
-    for (const KeptList::Section* section = list_->first;; section = section->next) {
-        for (IndexTuple row : section->rows) roots->add(row->t_tid);
-        if (section == section_) return;
-    }
-}
-
 // As index_form_tuple does, which would also compress and fetch.
 IndexTuple small_tuple(SmallTuple* room, TupleDesc columns, const Datum* values, const bool* nulls, ItemPointerData root) {
     bool has_null = false;
@@ -274,7 +268,7 @@ void ListRecorder::end_pages() {
     if (known->pause > 0) --known->pause;
 }
 
-// Before them a section may end, if it has half as many rows as come before it: their number grows with the logarithm.
+// Before them a section may end, if it has half as many rows as come before it: the number of a scan's grows with the logarithm.
 void ListRecorder::add_roots(std::span<const std::uint64_t> roots) {
     if (!wants_rows_) return;
     const std::size_t rows = begun_rows_ + rows_.size;
@@ -371,7 +365,7 @@ KeptList* ListRecorder::make_list(bool whole) {
     list->last_ended = last_ended_;
     list->index_pages = topk::copied(memory, index_pages_.all());
     whole = whole && !refused_;
-    marks_.add(memory_, {rows_.size, roots_.size});
+    if (!refused_) marks_.add(memory_, {rows_.size, roots_.size});
     Mark begin;
     for (const Mark& end : marks_.all()) {
         if (end.rows == begin.rows && !whole) continue;
@@ -383,6 +377,7 @@ KeptList* ListRecorder::make_list(bool whole) {
         KeptList::Section* section = copied_section(memory, rows_.all().subspan(begin.rows, end.rows - begin.rows));
         (list->first == nullptr ? list->first : list->last->next) = section;
         list->last = section;
+        ++list->section_count;
         begin = end;
     }
     list->row_count = begin.rows;
@@ -395,7 +390,7 @@ KeptList* ListRecorder::make_list(bool whole) {
 /// Functions of types may have read lists meanwhile, and kept one.
 void ListRecorder::keep(KeptList* list) {
     Known* known = find_known(index_, hash_);
-    const bool is_free = known != nullptr && known->list == begun_ && (begun_ == nullptr || begun_->row_count == begun_rows_);
+    const bool is_free = known != nullptr && known->list == begun_ && (begun_ == nullptr || begun_->last == begun_end_);
     const bool is_empty = list->first == nullptr;
     if (is_free && begun_ == nullptr) known->pause = known->next_pause = is_empty ? std::min(2 * known->next_pause + 1, kLongestPause) : 0;
     if (is_free && begun_ != nullptr && is_empty) begun_->is_closed = true;
@@ -412,9 +407,11 @@ void ListRecorder::keep(KeptList* list) {
     begun_->last->next = list->first;
     begun_->last = list->last;
     begun_->row_count += list->row_count;
+    begun_->section_count += list->section_count;
     begun_->bytes = list->bytes;
     begun_->is_whole = list->is_whole;
     begun_->is_closed = list->is_closed;
+    if (begun_->section_count > kMostSections) forget(known);  // by small steps; the next scan reads it at once
 }
 
 void ListRecorder::finish(bool whole) {

@@ -32,7 +32,7 @@ struct KeptList {
         std::uint64_t root;
         IndexTuple row;  // null: none of the group was seen
     };
-    /// Rows that follow one another, and what was read for them and for none before.
+    /// Rows that follow one another, and what was read for them, after those before.
     struct Section {
         std::span<IndexTuple> rows;          // of all columns of the index; t_tid is the root
         std::span<BlockNumber> table_pages;  // those that are all-visible, ascending
@@ -51,6 +51,7 @@ struct KeptList {
     Section* first;
     Section* last;
     std::size_t row_count;
+    std::size_t section_count;
     std::size_t bytes;  // of the rows, and the other rows
 };
 
@@ -69,9 +70,15 @@ class KeptScan {
     /// After the last row: the group has no more.
     bool is_whole() const { return !failed_ && list_->is_whole; }
     /// After the last row: the list if those that follow may be added to it, else null.
-    KeptList* open_list() const { return failed_ || list_->is_closed ? nullptr : list_; }
-    /// After the last row.
-    void add_emitted_to(RootSet* roots) const;
+    KeptList* open_list() const { return failed_ || list_->is_closed || list_->is_forgotten ? nullptr : list_; }
+    /// After the last row: visits the roots of all that it has emitted.
+    template <typename Visit>
+    void for_each_row(Visit&& visit) const {
+        for (const KeptList::Section* section = list_->first;; section = section->next) {
+            for (IndexTuple row : section->rows) visit(row->t_tid);
+            if (section == section_) return;
+        }
+    }
 
   private:
     OpenIndex& index_;
@@ -101,6 +108,7 @@ class ListRecorder {
           snapshot_(snapshot),
           memory_(CurrentMemoryContext),
           begun_(begun),
+          begun_end_(begun == nullptr ? nullptr : begun->last),
           begun_rows_(begun == nullptr ? 0 : begun->row_count),
           section_begin_(begun_rows_),
           bytes_(begun == nullptr ? 0 : begun->bytes) {}
@@ -144,6 +152,7 @@ class ListRecorder {
     SnapshotData* snapshot_;
     MemoryContext memory_;
     KeptList* begun_;
+    KeptList::Section* begun_end_;
     std::size_t begun_rows_;
     std::size_t section_begin_;  // counting from the group's first row
     bool wants_rows_ = false;
