@@ -51,12 +51,12 @@ def report_upserts(report, where, figures):
         report.bar(where, "updates not HOT beyond those of (a)", max(0.0, cold["topk"] - cold["plain"]), 0.00005, "{:.3%}")
 
 
-def report_reads(report, where, title, figures):
+def report_reads(report, where, title, figures, bars=True):
     report.line(f"  reads, {title}: ms, median (min q1 q3 max) over {len(next(iter(figures.values())))} rounds")
     for (arm, length), rounds in sorted(figures.items(), key=lambda item: (item[0][1], ARMS.index(item[0][0]))):
         p50, p99, spent = (spread([figure[place] for figure in rounds], "{:.3f}") for place in range(3))
         report.line(f"    top-{length:<5} {LABELS[arm]:16} p50 {p50}, p99 {p99}, processor {spent}")
-    if where.bars and ("topk", 100) in figures and ("btree", 100) in figures:
+    if bars and where.bars and ("topk", 100) in figures and ("btree", 100) in figures:
         p50, p99 = ({arm: statistics.median(r[place] for r in figures[arm, 100]) for arm in ("btree", "topk")} for place in (0, 1))
         report.bar(where, f"top-100 {title}, p50 in ms", p50["topk"], p50["btree"], "{:.3f}")
         report.bar(where, f"top-100 {title}, p99 in ms", p99["topk"], p99["btree"], "{:.3f}")
@@ -128,6 +128,8 @@ def measure(report, server, arms, rows, args):
         report_sizes(report, where, tables, connection, args.shared_bytes)
         if everything:
             report_upserts(report, where, phases.upserts(session, args.warm_up, args.batches))
+            tables.settle(connection, "AUTO")
+            report_reads(report, where, "idle, after a plain VACUUM", phases.reads(session, readers, args.rounds, args.queries), bars=False)
         tables.settle(connection)
         report_reads(report, where, "idle", phases.reads(session, readers, args.rounds, args.queries))
         if everything:
