@@ -129,9 +129,9 @@ def measure(report, server, arms, rows, args):
         if everything:
             report_upserts(report, where, phases.upserts(session, args.warm_up, args.batches))
             tables.settle(connection, "AUTO")
-            report_reads(report, where, "idle, after a plain VACUUM", phases.reads(session, readers, args.rounds, args.queries), bars=False)
+            report_reads(report, where, "idle, after VACUUM", phases.reads(session, readers, args.rounds, args.queries), bars=False)
         tables.settle(connection)
-        report_reads(report, where, "idle", phases.reads(session, readers, args.rounds, args.queries))
+        report_reads(report, where, "idle, after VACUUM (INDEX_CLEANUP ON)", phases.reads(session, readers, args.rounds, args.queries))
         if everything:
             written = phases.reads(session, readers, args.rounds, args.queries, args.warm_up + args.batches)
             report_reads(report, where, "beside a writer", written)

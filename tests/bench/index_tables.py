@@ -77,7 +77,7 @@ class Tables:
 
     def settle(self, connection, index_cleanup="ON"):
         """Vacuumed, analyzed and in shared buffers. With AUTO, VACUUM leaves dead line pointers, and the pages that have them not all-visible, where
-        they are few: not in (b), in which no update is HOT, but in the hottest pages of the others."""
+        they are few: in the hottest pages of a table whose updates are nearly all HOT. In (b), in which none is, they never are."""
         with connection.cursor() as cursor:
             for arm in self.arms:
                 cursor.execute(f"VACUUM (ANALYZE, INDEX_CLEANUP {index_cleanup}) {self.table(arm)}")

@@ -62,10 +62,10 @@ def test_leaders_die_under_transactions(database, broker, launcher, test_name):
         writer.wait_for_both()
         for _ in range(settings.LEADER_KILLS):
             victim = kill_a_leader(rng, topic)
-            wait_for_progress(topic, database, 60)
+            wait_for_progress(topic, database, 120)  # beyond the timeout of a transaction whose producer was given up
             broker.restart(victim)
             broker.wait_in_sync(topic, 60)
-        wait_for_progress(topic, database, 60)
+        wait_for_progress(topic, database, 120)
         writer.wait_for_both()
     database.wait_for_offsets(topic.name, topic.ends(), 60)
     assert [process.terminate() for process in both] == [0, 0]

@@ -287,7 +287,9 @@ IndexTuple ListRecorder::copied(IndexTuple row) {
 
 void ListRecorder::add_row(IndexTuple row) {
     if (!wants_rows_) return;
-    refused_ = row == nullptr || begun_rows_ + rows_.size == kMostRows || bytes_ > kMostBytes;
+    const bool is_full = begun_rows_ + rows_.size == kMostRows || bytes_ > kMostBytes;
+    if (is_full) marks_.add(memory_, {rows_.size, roots_.size});
+    refused_ = is_full || row == nullptr;
     wants_rows_ = !refused_;
     if (!refused_) rows_.add(memory_, copied(row));
 }
@@ -309,6 +311,10 @@ void ListRecorder::sort_out_pages(std::span<std::uint64_t> roots) {
                 last_map = BufferGetBlockNumber(map);
                 map_pages_.add(memory_, {map_lsn(map), table_pages_.size});
                 visible = is_all_visible(index_, page, &map);
+                if (!visible) {  // any more: the map's page would stand there without a table page
+                    --map_pages_.size;
+                    last_map = InvalidBlockNumber;
+                }
             }
             if (visible) {
                 table_pages_.add(memory_, page);
@@ -363,7 +369,7 @@ KeptList* ListRecorder::make_list(bool whole) {
     auto* list = static_cast<KeptList*>(MemoryContextAllocZero(memory, sizeof(KeptList)));
     list->memory = memory;
     list->last_ended = last_ended_;
-    list->index_pages = topk::copied(memory, index_pages_.all());
+    if (begun_ == nullptr) list->index_pages = topk::copied(memory, index_pages_.all());
     whole = whole && !refused_;
     if (!refused_) marks_.add(memory_, {rows_.size, roots_.size});
     Mark begin;

@@ -31,7 +31,7 @@ class TransactionalProducer:
         """Ends whatever transaction a predecessor left open."""
         producer = Producer({"bootstrap.servers": self.topic.broker.address, "transactional.id": self.name, "log_level": 0,
                              "transaction.timeout.ms": 60000, "linger.ms": 5})
-        producer.init_transactions(LIMIT_SECONDS)
+        self._end(producer.init_transactions)
         return producer
 
     def _run(self):
@@ -84,7 +84,7 @@ class TransactionalProducer:
             except KafkaException as failure:
                 if not failure.args[0].retriable():
                     raise
-        raise RuntimeError("a transaction does not end: the same call was to be retried ten times")
+        raise RuntimeError("a transaction does not begin, or does not end: the same call was to be retried ten times")
 
     def wait_for_both(self):
         """Until one more transaction was committed, and one aborted. The first takes long while brokers are busy, or one has just died."""
