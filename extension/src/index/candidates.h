@@ -24,7 +24,7 @@ class CandidateScan {
     /// expected: how many rows will probably be asked for; 0 if nobody knows. recorder may be null.
     /// Requires: the scan's snapshot is an MVCC one. Lives in the current memory context until close().
     CandidateScan(OpenIndex& index, std::uint64_t hash, IndexScanDesc scan, std::size_t expected, ListRecorder* recorder);
-    /// Before the first next(): the scan has returned this row already.
+    /// Before the first next(): the scan has returned this row already. It is not emitted, and counts for the size of the first tier.
     void skip(ItemPointerData root);
     /// After kRow, root() and values() are the row's.
     Step next();

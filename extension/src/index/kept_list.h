@@ -74,6 +74,7 @@ class KeptScan {
     /// After the last row: visits the roots of all that it has emitted.
     template <typename Visit>
     void for_each_row(Visit&& visit) const {
+        survives_longjmp<std::remove_reference_t<Visit>>();
         for (const KeptList::Section* section = list_->first;; section = section->next) {
             for (IndexTuple row : section->rows) visit(row->t_tid);
             if (section == section_) return;
