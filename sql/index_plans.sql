@@ -105,6 +105,7 @@ BEGIN
     FOR line IN EXECUTE 'EXPLAIN ' || query LOOP END LOOP;
     RETURN pg_stat_get_xact_blocks_fetched('ends'::regclass) - before;
 END $$;
+-- A page of the visibility map for each index: is what ranks first all-visible?
 SELECT blocks_to_plan('SELECT * FROM ends WHERE views > 25000');
 SELECT blocks_to_plan('SELECT * FROM ends WHERE views < 2');
 SELECT blocks_to_plan('SELECT * FROM ends a JOIN ends b USING (views) WHERE a.views > 19990 ORDER BY views');

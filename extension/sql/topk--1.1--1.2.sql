@@ -269,3 +269,13 @@ CREATE OR REPLACE FUNCTION topk.refresh_due(counter text, open_before timestampt
 
 COMMENT ON COLUMN topk.counter_data.day_retention IS 'how long rows of the day roll-up are kept at least; never deleted before they are in month and all time, and as long again where days have no final list';
 COMMENT ON COLUMN topk.prepared_sum_data.corrections IS 'how often the hours, and the days and months that begin among them, had been corrected; the sums do not hold for who sees another number';
+
+-- ---------------------------------------------------------------------------------------------------------------------
+-- The index
+-- ---------------------------------------------------------------------------------------------------------------------
+
+COMMENT ON FUNCTION topk.headroom(int2) IS 'the score and a 16th of it: how far it may grow before the index is written again';
+COMMENT ON FUNCTION topk.headroom(int4) IS 'the score and a 16th of it: how far it may grow before the index is written again';
+COMMENT ON FUNCTION topk.headroom(int8) IS 'the score and a 16th of it: how far it may grow before the index is written again';
+COMMENT ON FUNCTION topk.headroom(float4) IS 'the score and a 16th of it: how far it may grow before the index is written again';
+COMMENT ON FUNCTION topk.headroom(float8) IS 'the score and a 16th of it: how far it may grow before the index is written again';

@@ -37,7 +37,7 @@ bool is_unsatisfiable(const ScanKeyData& key) {
 }
 
 /// The hash of the value that a condition fixes a group column to; false if it fixes none, or its type has no compatible hash.
-bool hash_condition(const OpenIndex& index, const ScanKeyData& key, std::uint64_t* hash) {
+bool hash_condition(OpenIndex& index, const ScanKeyData& key, std::uint64_t* hash) {
     const int column = key.sk_attno - 1;
     if (key.sk_flags & SK_SEARCHNULL) {
         *hash = hash_column(*hash, true, 0);
@@ -46,16 +46,21 @@ bool hash_condition(const OpenIndex& index, const ScanKeyData& key, std::uint64_
     if (key.sk_strategy != BTEqualStrategyNumber || (key.sk_flags & (SK_ISNULL | SK_SEARCHNOTNULL)) != 0) return false;
     const Oid left = index.relation->rd_opcintype[column];
     const Oid right = OidIsValid(key.sk_subtype) ? key.sk_subtype : left;
-    const Oid function = get_opfamily_proc(index.relation->rd_opfamily[column], left, right, kHashProc);
-    if (!OidIsValid(function)) return false;
-    *hash = hash_column(
-        *hash, false,
-        DatumGetUInt64(OidFunctionCall2Coll(function, index.relation->rd_indcollation[column], key.sk_argument, Int64GetDatum(0))));
+    FmgrInfo other;
+    FmgrInfo* function = &index.hash[column];
+    if (right != left) {
+        const Oid cross_type = get_opfamily_proc(index.relation->rd_opfamily[column], left, right, kHashProc);
+        if (!OidIsValid(cross_type)) return false;
+        fmgr_info(cross_type, &other);
+        function = &other;
+    }
+    const Datum value = FunctionCall2Coll(function, index.relation->rd_indcollation[column], key.sk_argument, Int64GetDatum(0));
+    *hash = hash_column(*hash, false, DatumGetUInt64(value));
     return true;
 }
 
 /// The hash of the group that the conditions fix; false if they leave it open.
-bool hash_of_group(const OpenIndex& index, const Conditions& conditions, std::uint64_t* hash) {
+bool hash_of_group(OpenIndex& index, const Conditions& conditions, std::uint64_t* hash) {
     *hash = 0;
     for (int column = 0; column < index.groups; ++column) {
         bool fixed = false;
@@ -229,6 +234,28 @@ void close(IndexScanDesc scan) {
     MemoryContextReset(state->context);
 }
 
+/// True if most rows that rank first, in the group that the session read last, lie on all-visible pages. If it has read none of the index:
+/// if the table's pages were when it was vacuumed, and the first of them, where rows lie that came early and grew, still are.
+bool are_leaders_visible(Relation index, Relation table) {
+    constexpr std::size_t kLooks = 8;
+    constexpr double kMostly = 0.9;
+    std::array<BlockNumber, kLooks> blocks;
+    std::size_t count = 0;
+    for (const PageCopy& page : GroupCopy::last_pages(index))
+        if (count < kLooks && !page.entries.empty()) blocks[count++] = tid_block(page.entries.front().item);
+    const FormData_pg_class& form = *table->rd_rel;
+    if (count == 0) {
+        if (form.relallvisible < kMostly * form.relpages) return false;
+        for (; count < std::min<std::size_t>(kLooks, static_cast<std::size_t>(form.relpages)); ++count)
+            blocks[count] = static_cast<BlockNumber>(count);
+    }
+    Buffer map = InvalidBuffer;
+    const auto visible =
+        std::count_if(blocks.begin(), blocks.begin() + count, [&](BlockNumber block) { return VM_ALL_VISIBLE(table, block, &map); });
+    if (BufferIsValid(map)) ReleaseBuffer(map);
+    return 2 * static_cast<std::size_t>(visible) > count;
+}
+
 }  // namespace
 
 void expect_values(IndexScanDesc scan, std::size_t rows) {
@@ -286,11 +313,10 @@ extern "C" void topk_rescan(IndexScanDesc scan, ScanKey keys, int, ScanKey, int)
 }
 
 // The rows are read, so any column can be returned. But only where the table's pages are all-visible does the executor leave out reading a
-// row once more; where most are not, making a tuple of each would be all that comes of it.
+// row once more; where they are not, making a tuple of each would be all that comes of it.
 extern "C" bool topk_canreturn(Relation index, int) {
-    constexpr double kMostly = 0.9;
     Relation table = RelationIdGetRelation(index->rd_index->indrelid);
-    const bool visible = table->rd_rel->relpages > 0 && table->rd_rel->relallvisible >= kMostly * table->rd_rel->relpages;
+    const bool visible = are_leaders_visible(index, table);
     RelationClose(table);
     return visible;
 }

@@ -13,10 +13,11 @@ namespace {
 constexpr std::size_t kFirstTier = 160;
 constexpr std::size_t kTierGrowth = 8;
 
-// How many rows are read at once: few at first, for nobody may want more than one, or ten; as many as expected, if somebody said so. Those
+// How many rows are read at once: few at first, for nobody may want more than one, or ten; or first as many as are expected. Those
 // that are never emitted were read in vain: 4, 16, 64 and 128 rows will do for 1, 10, 50 and 100.
 constexpr std::array<std::size_t, 5> kBatches = {4, 12, 48, 64, 128};
-constexpr std::size_t kLargestBatch = 1024;
+constexpr std::size_t kLargestBatch = 1280;
+constexpr double kSpare = 1.03;  // of what is expected
 
 /// Copies a key into the current memory context.
 Key copied(const OpenIndex& index, const Key& key) {
@@ -60,19 +61,28 @@ CandidateScan::CandidateScan(OpenIndex& index, std::uint64_t hash, IndexScanDesc
       conditions_{scan->keyData, scan->numberOfKeys},
       snapshot_(scan->xs_snapshot),
       running_(running_for(scan->xs_snapshot)),
+      owner_(CurrentMemoryContext),
       tier_(acquire_context()),
       reader_(index, hash, scan->xs_snapshot),
       recorder_(recorder),
       emitted_(CurrentMemoryContext),
-      wanted_(expected == 0 ? kFirstTier : expected + expected / 4 + 16),
-      batch_(expected == 0 ? kBatches.front() : std::min(expected, kLargestBatch)) {}
+      copy_(GroupCopy::take(index, hash, owner_)) {
+    const bool is_told = expected > 0;
+    if (!is_told && copy_ != nullptr) expected = copy_->expected_rows();
+    const double entries = static_cast<double>(expected) * (copy_ == nullptr ? GroupCopy::kEntriesARow : copy_->entries_a_row());
+    wanted_ = std::max(is_told ? 0 : kFirstTier, static_cast<std::size_t>(1.1 * entries) + 16);
+    batch_ = expected == 0 ? kBatches[batches_++] : std::min(static_cast<std::size_t>(kSpare * entries) + 2, kLargestBatch);
+}
 
 void CandidateScan::skip(ItemPointerData root) {
     emitted_.add(root);
     ++wanted_;
+    ++skipped_;
+    batch_ = std::max(batch_ - 1, kBatches.front());
 }
 
 void CandidateScan::close() {
+    if (copy_ != nullptr) copy_->keep(emitted_.size(), skipped_ + needed_entries());
     release_context(tier_);
 }
 
@@ -84,11 +94,6 @@ void CandidateScan::raise(Cut* cut, IndexTuple bound) {
     *cut = {true, lead, topk::copied(index_, key)};
 }
 
-CandidateScan::Entry CandidateScan::copied(IndexTuple item) {
-    const std::size_t size = IndexTupleSize(item);
-    return {lead_of(index_, item), static_cast<IndexTuple>(memcpy(arena_.take(size), item, size))};
-}
-
 /// Takes the group's entries from a bucket, which has all of them.
 void CandidateScan::take_bucket(Page page) {
     refuse_old_snapshot(snapshot_, index_.relation, page);
@@ -97,38 +102,25 @@ void CandidateScan::take_bucket(Page page) {
     Entry* end = entries;
     for (OffsetNumber offset = FirstOffsetNumber; offset <= count; ++offset) {
         IndexTuple item = item_at(page, offset);
-        if (is_entry(item) && hash_in(item) == hash_ && !emitted_.contains(item->t_tid)) *end++ = copied(item);
+        if (!is_entry(item) || hash_in(item) != hash_) continue;
+        const std::size_t size = IndexTupleSize(item);
+        *end++ = {lead_of(index_, item), static_cast<IndexTuple>(memcpy(arena_.take(size), item, size))};
     }
     std::sort(entries, end, [this](const Entry& a, const Entry& b) { return ranks_above(a, b); });
-    add_run(entries, end);
+    add_run({entries, end});
 }
 
-/// Takes what a group page promises and its best entries, of which more than the quota are left to the next tier.
-void CandidateScan::take_page(Page page, std::size_t quota) {
-    refuse_old_snapshot(snapshot_, index_.relation, page);
-    const ItemTail* tail = item_tail(page);
-    const OffsetNumber count = item_count(page);
-    OffsetNumber offset = FirstOffsetNumber;
-    for (; offset <= count && tid_block(item_at(page, offset)) == InvalidBlockNumber; ++offset) {
-        const OffsetNumber role = tid_offset(item_at(page, offset));
-        const auto history = static_cast<std::size_t>(role) - static_cast<std::size_t>(Role::kHistory);  // far beyond all if it is none
-        if (role == static_cast<OffsetNumber>(Role::kReadThreshold) ||
-            (history < tail->histories && may_be_running(tail->history[history], running_)))
-            raise(&page_cut_, item_at(page, offset));
-    }
-    auto* entries = arena_.take_array<Entry>(std::min<std::size_t>(quota + 1, count));
-    Entry* end = entries;
-    for (const OffsetNumber first = offset; offset <= count; ++offset) {
-        IndexTuple item = item_at(page, offset);
-        if (static_cast<std::size_t>(offset - first) == quota) raise(&tier_cut_, item);
-        if (!is_complete(Entry{lead_of(index_, item), item})) break;  // nor is any that ranks below it
-        if (!emitted_.contains(item->t_tid)) *end++ = copied(item);
-    }
-    add_run(entries, end);
+/// Takes what a group page promises and its best entries. More than those are left to the next tier.
+void CandidateScan::take_page(const PageCopy& page) {
+    if (page.read_threshold != nullptr) raise(&page_cut_, page.read_threshold);
+    for (const History& history : std::span(page.histories.items).first(page.histories.size))
+        if (may_be_running(history.range, running_)) raise(&page_cut_, history.bound);
+    if (page.next != nullptr) raise(&tier_cut_, page.next);
+    add_run(page.entries);
 }
 
-void CandidateScan::add_run(Entry* begin, Entry* end) {
-    if (begin != end) runs_[run_count_++] = {begin->lead, begin, end};
+void CandidateScan::add_run(std::span<Entry> entries) {
+    if (!entries.empty()) runs_[run_count_++] = {entries.front().lead, entries.data(), entries.data() + entries.size()};
 }
 
 /// False if the group's pages changed hands meanwhile.
@@ -137,40 +129,34 @@ bool CandidateScan::collect_pages() {
     MemoryContextSwitchTo(tier_);
     arena_.begin(tier_);
     rows_ = nullptr;
+    entries_ += last_leads_.size();
+    last_leads_ = {};
     run_count_ = row_count_ = row_room_ = 0;
     page_cut_.is_set = tier_cut_.is_set = false;
 
     if (recorder_ != nullptr) recorder_->begin_pages();
 
-    Buffer buffer;
-    const BlockNumber head = find_head(index_, hash_, &buffer);
-    if (head == InvalidBlockNumber) {
-        runs_ = arena_.take_array<Run>(1);
-        if (recorder_ != nullptr) recorder_->add_page(buffer);
-        take_bucket(BufferGetPage(buffer));
-        UnlockReleaseBuffer(buffer);
-        return true;
+    if (copy_ == nullptr || copy_->head() == InvalidBlockNumber) {
+        Buffer bucket;
+        const BlockNumber head = find_head(index_, hash_, &bucket);
+        if (head == InvalidBlockNumber) {
+            runs_ = arena_.take_array<Run>(1);
+            if (recorder_ != nullptr) recorder_->add_page(state_of(bucket), {});
+            take_bucket(BufferGetPage(bucket));
+            UnlockReleaseBuffer(bucket);
+            return true;
+        }
+        if (copy_ == nullptr) copy_ = GroupCopy::make(index_, hash_, owner_);
+        copy_->set_head(head);
     }
-    if (!lock_head(index_, head, hash_, BUFFER_LOCK_SHARE, &buffer)) return false;
-    if (recorder_ != nullptr) recorder_->add_page(buffer);
-    const std::uint64_t generation = head_page(BufferGetPage(buffer))->generation;
-    const std::span<BlockNumber> pages = pages_of(*head_page(BufferGetPage(buffer)));
-    UnlockReleaseBuffer(buffer);
-    runs_ = arena_.take_array<Run>(pages.size());
-    // Rows are spread over the pages by their hashes: few pages have many more of the best than their share.
-    const double share = static_cast<double>(wanted_) / static_cast<double>(pages.size());
-    const auto quota = static_cast<std::size_t>(share + 2 * std::sqrt(share)) + 2;
-    for (const BlockNumber block : pages) {
-        CHECK_FOR_INTERRUPTS();
-        if (!lock_group_page(index_, block, head, hash_, BUFFER_LOCK_SHARE, &buffer)) return false;
-        if (recorder_ != nullptr) recorder_->add_page(buffer);
-        take_page(BufferGetPage(buffer), quota);
-        UnlockReleaseBuffer(buffer);
+    if (!copy_->read(index_, snapshot_, wanted_)) return false;
+    if (recorder_ != nullptr) recorder_->add_page(copy_->head_state(), {});
+    runs_ = arena_.take_array<Run>(copy_->pages().size());
+    for (const PageCopy& page : copy_->pages()) {
+        if (recorder_ != nullptr) recorder_->add_page(page.state, page.histories);
+        take_page(page);
     }
-    if (!lock_head(index_, head, hash_, BUFFER_LOCK_SHARE, &buffer)) return false;
-    const bool unchanged = head_page(BufferGetPage(buffer))->generation == generation;
-    UnlockReleaseBuffer(buffer);
-    return unchanged;
+    return true;
 }
 
 void CandidateScan::collect() {
@@ -181,8 +167,10 @@ void CandidateScan::collect() {
     }
     MemoryContextSwitchTo(caller);
     if (recorder_ != nullptr) recorder_->end_pages();
+    if (recorder_ != nullptr && recorder_->wants_rows() && batches_ == 0) batch_ = kBatches[batches_++];  // small sections
     std::make_heap(runs_, runs_ + run_count_, [this](const Run& a, const Run& b) { return ranks_above(b, a); });
     collected_ = true;
+    has_emitted_ = emitted_.size() > 0;
 }
 
 /// Removes the highest entry. What follows it sinks to its place, which is near: half of what pop_heap and push_heap compare.
@@ -204,24 +192,42 @@ ItemPointerData CandidateScan::pop_entry() {
     return root;
 }
 
+/// Removes the next batch of the highest entries, but those whose rows were emitted in an earlier tier.
+std::span<std::uint64_t> CandidateScan::pop_entries() {
+    auto* roots = arena_.take_array<std::uint64_t>(batch_);
+    auto* leads = arena_.take_array<std::uint64_t>(batch_);
+    std::size_t count = 0;
+    while (count < batch_ && run_count_ > 0 && is_complete(runs_[0])) {
+        leads[count] = runs_[0].lead;
+        const ItemPointerData root = pop_entry();
+        if (!has_emitted_ || !emitted_.contains(root)) roots[count++] = packed(root);
+    }
+    entries_ += last_leads_.size();
+    last_leads_ = {leads, count};
+    return {roots, count};
+}
+
+/// How many entries would have done for the rows emitted: of the last batch those with bounds that the last row does not rank above.
+std::size_t CandidateScan::needed_entries() const {
+    if (emitted_.size() == skipped_) return entries_ + last_leads_.size();
+    return entries_ + static_cast<std::size_t>(std::upper_bound(last_leads_.begin(), last_leads_.end(), row_.lead) - last_leads_.begin());
+}
+
 /// Reads the rows of the next entries, in the table's order: what ranks high lies together, and few pages are read for many rows.
 void CandidateScan::read_ahead() {
     MemoryContext caller = MemoryContextSwitchTo(tier_);
-    auto* roots = arena_.take_array<std::uint64_t>(batch_);
-    std::size_t count = 0;
-    while (count < batch_ && run_count_ > 0 && is_complete(runs_[0])) roots[count++] = packed(pop_entry());
-    if (recorder_ != nullptr) recorder_->add_roots({roots, count});
-    if (row_count_ + count > row_room_) {
-        row_room_ = std::max<std::size_t>(2 * row_room_, row_count_ + count);
+    const std::span<std::uint64_t> roots = pop_entries();
+    if (recorder_ != nullptr) recorder_->add_roots(roots);
+    if (row_count_ + roots.size() > row_room_) {
+        row_room_ = std::max<std::size_t>(2 * row_room_, row_count_ + roots.size());
         Row* rows = arena_.take_array<Row>(row_room_);
         std::copy_n(rows_, row_count_, rows);
         rows_ = rows;
     }
-    const std::size_t until = row_count_ + reader_.read({roots, count}, arena_, rows_ + row_count_);
+    const std::size_t until = row_count_ + reader_.read(roots, arena_, rows_ + row_count_);
     while (row_count_ < until)
         std::push_heap(rows_, rows_ + ++row_count_, [this](const Row& a, const Row& b) { return ranks_above(b, a); });
-    const auto next = std::upper_bound(kBatches.begin(), kBatches.end(), batch_);
-    batch_ = next == kBatches.end() ? kBatches.back() : *next;
+    batch_ = kBatches[std::min(batches_++, kBatches.size() - 1)];
     MemoryContextSwitchTo(caller);
 }
 

@@ -5,9 +5,8 @@
 // group's thresholds that hold for the snapshot) nothing is complete, and the rows end with kCut.
 #pragma once
 
-#include "history.h"
+#include "group_copy.h"
 #include "kept_list.h"
-#include "page.h"
 #include "rows.h"
 
 namespace topk {
@@ -40,11 +39,6 @@ class CandidateScan {
     void close();
 
   private:
-    /// A copy of an index entry.
-    struct Entry {
-        std::uint64_t lead;
-        IndexTuple item;
-    };
     /// Entries of one page that are still to be read, best first, and the lead of the first.
     struct Run {
         std::uint64_t lead;
@@ -61,9 +55,8 @@ class CandidateScan {
     void collect();
     bool collect_pages();
     void take_bucket(Page page);
-    void take_page(Page page, std::size_t quota);
-    Entry copied(IndexTuple item);
-    void add_run(Entry* begin, Entry* end);
+    void take_page(const PageCopy& page);
+    void add_run(std::span<Entry> entries);
     void raise(Cut* cut, IndexTuple bound);
     Key key_of(const Entry& entry) const { return key_in(index_, entry.item); }
     Key key_of(const Run& run) const { return key_of(*run.next); }
@@ -78,6 +71,8 @@ class CandidateScan {
         return (!tier_cut_.is_set || ranks_above(bound, tier_cut_)) && (!page_cut_.is_set || ranks_above(bound, page_cut_));
     }
     ItemPointerData pop_entry();
+    std::span<std::uint64_t> pop_entries();
+    std::size_t needed_entries() const;
     void read_ahead();
     Row pop_row();
     Step emit(const Row& row);
@@ -87,19 +82,26 @@ class CandidateScan {
     Conditions conditions_;
     SnapshotData* snapshot_;
     RunningTransactions running_;
-    MemoryContext tier_;  // of the entries and rows read
+    MemoryContext owner_;
+    MemoryContext tier_;  // of the rows read
     Arena arena_;         // in it
     RowReader reader_;
     ListRecorder* recorder_;
     RootSet emitted_;
     std::size_t wanted_;  // how many entries a tier has, about
     bool collected_ = false;
-    Run* runs_ = nullptr;  // a heap
+    bool has_emitted_ = false;  // before this tier
+    GroupCopy* copy_;           // of a group that has pages of its own
+    Run* runs_ = nullptr;       // a heap
     std::size_t run_count_ = 0;
     Row* rows_ = nullptr;  // a heap: those read and not emitted
     std::size_t row_count_ = 0;
     std::size_t row_room_ = 0;
-    std::size_t batch_;  // how many entries are read next
+    std::size_t batch_;                    // how many entries are read next
+    std::size_t batches_ = 0;              // of kBatches
+    std::size_t entries_ = 0;              // read before the last batch
+    std::span<std::uint64_t> last_leads_;  // of the last batch
+    std::size_t skipped_ = 0;
     Cut page_cut_;
     Cut tier_cut_;
     Row row_;  // the one emitted last

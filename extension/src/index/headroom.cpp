@@ -1,5 +1,6 @@
 // topk.headroom: how far above its score an entry's bound is set, so that a counter that grows a little stays below the bound
-// and needs no write to the index. A 32nd costs few extra candidates at the threshold and spares most of the writes.
+// and needs no write to the index. A 16th costs few extra candidates and spares most of the writes, and of the pages
+// that readers find changed.
 // Every function here is monotone and never below its argument, which the order of bounds relies on.
 #include <cmath>
 #include <limits>
@@ -10,7 +11,7 @@ namespace topk {
 
 namespace {
 
-constexpr int kShift = 5;
+constexpr int kShift = 4;
 
 template <typename T>
 T raised_integer(T score) {

@@ -12,7 +12,6 @@ constexpr std::size_t kMostRows = 2048;
 constexpr std::size_t kMostSections = 32;  // one scan's are fewer
 constexpr std::size_t kMostBytes = 128 * 1024;
 constexpr std::uint32_t kLongestPause = 63;
-constexpr std::uint32_t kQuickly = 16;  // all but every 16th time
 
 /// What the session knows of a group.
 struct Known {
@@ -84,26 +83,10 @@ XLogRecPtr map_lsn(Buffer map) {
     return lsn;
 }
 
-/// By the page's LSN, without its lock: a change that is not yet complete is of nobody whom a snapshot sees. Now and then it is read as
-/// others are, lest it look unused to who needs a buffer.
-bool is_unchanged(const OpenIndex& index, KeptList::IndexPage& page, bool quickly) {
-    if (!quickly || !ReadRecentBuffer(file_of(index.relation), MAIN_FORKNUM, page.block, page.buffer)) {
-        CHECK_FOR_INTERRUPTS();
-        if (page.block >= RelationGetNumberOfBlocks(index.relation)) return false;
-        page.buffer = ReadBuffer(index.relation, page.block);
-    }
-    const XLogRecPtr lsn = BufferGetLSNAtomic(page.buffer);
-    ReleaseBuffer(page.buffer);
-#ifdef TOPK_TEST_TRUST_INDEX
-    return true;
-#endif
-    return lsn == page.lsn;
-}
-
 bool is_index_unchanged(const OpenIndex& index, KeptList* list) {
-    const bool quickly = ++list->served % kQuickly != 0;
+    ++list->served;
     return std::all_of(list->index_pages.begin(), list->index_pages.end(),
-                       [&](KeptList::IndexPage& page) { return is_unchanged(index, page, quickly); });
+                       [&](PageState& page) { return is_unchanged(index, &page, list->served); });
 }
 
 /// The bits come first: one that is set has been since the LSN was noted if that has not risen.
@@ -244,17 +227,14 @@ void ListRecorder::begin_pages() {
     last_ended_ = 0;
 }
 
-void ListRecorder::add_page(Buffer buffer) {
-    Page page = BufferGetPage(buffer);
-    index_pages_.add(memory_, {BufferGetBlockNumber(buffer), buffer, PageGetLSN(page)});
-    if (page_kind(page) != PageKind::kGroup) return;
-    const ItemTail* tail = item_tail(page);
-    for (int i = 0; i < tail->histories; ++i) last_ended_ = std::max(last_ended_, tail->history[i].high);
+void ListRecorder::add_page(const PageState& page, const Histories& histories) {
+    index_pages_.add(memory_, page);
+    for (std::size_t i = 0; i < histories.size; ++i) last_ended_ = std::max(last_ended_, histories.items[i].range.high);
 }
 
 void ListRecorder::end_pages() {
     std::uint64_t signature = 0;
-    for (const KeptList::IndexPage& page : index_pages_.all()) signature = mix_bits(signature ^ page.lsn) + page.block;
+    for (const PageState& page : index_pages_.all()) signature = mix_bits(signature ^ page.lsn) + page.block;
     if (was_read_) {
         changed_ = changed_ || signature != signature_;
         wants_rows_ = wants_rows_ && !changed_;

@@ -12,6 +12,7 @@
 // versions.
 #pragma once
 
+#include "history.h"
 #include "page.h"
 #include "rows.h"
 
@@ -19,11 +20,6 @@ namespace topk {
 
 /// The rows that rank first in a group, in order. In memory of its own; what is added to it is, too.
 struct KeptList {
-    struct IndexPage {
-        BlockNumber block;
-        Buffer buffer;  // where it was last
-        XLogRecPtr lsn;
-    };
     struct MapPage {
         XLogRecPtr lsn;
         std::size_t end;  // where its table pages end in table_pages
@@ -47,7 +43,7 @@ struct KeptList {
     bool is_forgotten;
     std::uint32_t served;
     std::uint64_t last_ended;  // the newest transaction of the pages' histories
-    std::span<IndexPage> index_pages;
+    std::span<PageState> index_pages;
     Section* first;
     Section* last;
     std::size_t row_count;
@@ -116,8 +112,7 @@ class ListRecorder {
     /// The group's pages are read, all of them, between these two; once or more often.
     void begin_pages();
     void end_pages();
-    /// Requires: the page locked.
-    void add_page(Buffer buffer);
+    void add_page(const PageState& page, const Histories& histories);
     /// Rows are read.
     void add_roots(std::span<const std::uint64_t> roots);
     /// True if add_row is of any use.
@@ -163,7 +158,7 @@ class ListRecorder {
     std::uint64_t signature_ = 0;  // of the pages read
     std::uint64_t last_ended_ = 0;
     std::size_t bytes_;  // of the list's rows, and other rows
-    List<KeptList::IndexPage> index_pages_;
+    List<PageState> index_pages_;
     List<std::uint64_t> roots_;
     List<IndexTuple> rows_;
     List<Mark> marks_;

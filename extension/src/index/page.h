@@ -24,6 +24,22 @@ void relock_page(OpenIndex& index, Buffer buffer, int mode);
 
 /// Checks a page that the caller has pinned and locked.
 void check_page(OpenIndex& index, Buffer buffer);
+
+/// Which state of a page somebody has read.
+struct PageState {
+    BlockNumber block;
+    Buffer buffer;  // where it was then
+    XLogRecPtr lsn;
+};
+/// Requires: the page locked.
+inline PageState state_of(Buffer buffer) {
+    return {BufferGetBlockNumber(buffer), buffer, PageGetLSN(BufferGetPage(buffer))};
+}
+/// True if the page is still in that state, by its LSN, without its lock: a change that is not yet complete is of nobody whom a snapshot
+/// taken before sees. looks: how often it was asked. Now and then the page is read as others are, lest it look unused to who needs a
+/// buffer. Requires: what changes the index is in the WAL.
+bool is_unchanged(const OpenIndex& index, PageState* state, std::uint32_t looks);
+
 /// True for a page that nothing leads to: new, or given back.
 bool is_unused(Page page);
 /// Sets a page's checksum.

@@ -74,6 +74,7 @@ class RootSet {
     explicit RootSet(MemoryContext context);
     void add(ItemPointerData root);
     bool contains(ItemPointerData root);
+    std::size_t size() const { return size_; }
 
   private:
     void hash_listed();
