@@ -187,6 +187,16 @@ inline bool is_same_file(const FileLocator& a, const FileLocator& b) {
     return memcmp(&a, &b, sizeof(FileLocator)) == 0;
 }
 
+/// True if the file was made in this transaction: it may still be emptied in place.
+inline bool is_file_new(Relation relation) {
+#if PG_VERSION_NUM >= 160000
+    const SubTransactionId written = relation->rd_firstRelfilelocatorSubid;
+#else
+    const SubTransactionId written = relation->rd_firstRelfilenodeSubid;
+#endif
+    return relation->rd_createSubid != InvalidSubTransactionId || written != InvalidSubTransactionId;
+}
+
 /// The btree family in which an operator is "less than"; false if it is in none.
 inline bool find_less_family(Oid less, Oid* family, Oid* type) {
 #if PG_VERSION_NUM >= 180000

@@ -96,6 +96,47 @@ def test_a_list_of_many_rows_and_one_of_many_steps(start):
     database.execute("SELECT topk.index_check('quiet_top')")
 
 
+def test_the_same_list_again_and_again(start):
+    """What a session has learned of a list does not make it read more and more; ties, scores that have no lead, and a limit that changes."""
+    database = Database(start(autovacuum="off"))
+    for score in "float8", "bigint", "numeric":
+        for value in "n % 7", "1":
+            database.execute(f"DROP TABLE IF EXISTS again; CREATE TABLE again (g int, id int, score {score}, note int)")
+            database.execute(f"INSERT INTO again SELECT 1, n, {value}, 0 FROM generate_series(1, 6000) n")
+            database.execute("CREATE INDEX again_top ON again USING topk (g, score DESC, id) WITH (k = 1000)")
+            database.execute("ANALYZE again")
+            with contextlib.closing(database.connect()) as connection, connection.cursor() as cursor:
+                connection.autocommit = True
+                for limit in 10, 100:
+                    asked = f"SELECT id, score FROM again WHERE g = 1 ORDER BY score DESC, id LIMIT {limit}"
+                    pages = []
+                    for number in range(120):
+                        cursor.execute("BEGIN ISOLATION LEVEL SERIALIZABLE")  # no lists are kept
+                        pages.append(pages_read(cursor, asked))
+                        if number % 20 == 0:
+                            kept.compare(cursor, asked, random.Random(settings.SEED))
+                        cursor.execute("COMMIT")
+                    assert max(pages[10:]) <= max(pages[:10]), (score, value, limit, pages)
+
+
+def test_a_table_that_is_emptied_in_place(start):
+    """TRUNCATE in the transaction that made the table leaves the file, which the session has read; a parent of partitions has none."""
+    database = Database(start(autovacuum="off"))
+    asked = "SELECT id, score FROM emptied WHERE g = 1 ORDER BY score DESC, id LIMIT 30"
+    with contextlib.closing(database.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE emptied (g int, id int, score int); CREATE INDEX ON emptied USING topk (g, score DESC, id)")
+        for rows in 5000, 0, 3, 6000, 10:
+            cursor.execute("TRUNCATE emptied")
+            cursor.execute("INSERT INTO emptied SELECT 1, n, n FROM generate_series(1, %s) n", (rows,))
+            for _ in range(3):
+                cursor.execute(f"SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; {asked}")
+                assert cursor.fetchall() == [(n, n) for n in range(rows, max(0, rows - 30), -1)]
+        cursor.execute("CREATE TABLE parent (g int, id int, score int) PARTITION BY LIST (g); CREATE TABLE child PARTITION OF parent FOR VALUES IN (1)")
+        cursor.execute("CREATE INDEX ON parent USING topk (g, score DESC, id); INSERT INTO parent SELECT 1, n, n FROM generate_series(1, 100) n; ANALYZE parent")
+        cursor.execute(asked.replace("emptied", "parent"))
+        assert cursor.fetchall() == [(n, n) for n in range(100, 70, -1)]
+
+
 def test_cursors_of_one_list(start):
     """They are opened on the same kept list and read on, side by side, when others have added to it, and when others have made it forgotten."""
     database = Database(start(autovacuum="off"))

@@ -23,7 +23,7 @@ bool topk_insert(Relation index, Datum* values, bool* nulls, ItemPointer tid, Re
                  IndexInfo* info);
 IndexScanDesc topk_beginscan(Relation index, int keys, int orderbys);
 void topk_rescan(IndexScanDesc scan, ScanKey keys, int key_count, ScanKey orderbys, int orderby_count);
-/// True for any column of a table that is mostly all-visible, when a query is planned.
+/// True for any column while what ranks first is all-visible, when a query is planned.
 bool topk_canreturn(Relation index, int column);
 bool topk_gettuple(IndexScanDesc scan, ScanDirection direction);
 void topk_endscan(IndexScanDesc scan);

@@ -245,7 +245,7 @@ bool are_leaders_visible(Relation index, Relation table) {
         if (count < kLooks && !page.entries.empty()) blocks[count++] = tid_block(page.entries.front().item);
     const FormData_pg_class& form = *table->rd_rel;
     if (count == 0) {
-        if (form.relallvisible < kMostly * form.relpages) return false;
+        if (form.relpages <= 0 || form.relallvisible < kMostly * form.relpages) return false;  // a partitioned table has -1
         for (; count < std::min<std::size_t>(kLooks, static_cast<std::size_t>(form.relpages)); ++count)
             blocks[count] = static_cast<BlockNumber>(count);
     }

@@ -72,6 +72,7 @@ CandidateScan::CandidateScan(OpenIndex& index, std::uint64_t hash, IndexScanDesc
     const double entries = static_cast<double>(expected) * (copy_ == nullptr ? GroupCopy::kEntriesARow : copy_->entries_a_row());
     wanted_ = std::max(is_told ? 0 : kFirstTier, static_cast<std::size_t>(1.1 * entries) + 16);
     batch_ = expected == 0 ? kBatches[batches_++] : std::min(static_cast<std::size_t>(kSpare * entries) + 2, kLargestBatch);
+    while (batches_ + 1 < kBatches.size() && kBatches[batches_] < batch_ / 8) ++batches_;
 }
 
 void CandidateScan::skip(ItemPointerData root) {
@@ -167,7 +168,10 @@ void CandidateScan::collect() {
     }
     MemoryContextSwitchTo(caller);
     if (recorder_ != nullptr) recorder_->end_pages();
-    if (recorder_ != nullptr && recorder_->wants_rows() && batches_ == 0) batch_ = kBatches[batches_++];  // small sections
+    if (recorder_ != nullptr && recorder_->wants_rows() && entries_ + last_leads_.size() == 0) {  // small sections
+        batch_ = kBatches.front();
+        batches_ = 1;
+    }
     std::make_heap(runs_, runs_ + run_count_, [this](const Run& a, const Run& b) { return ranks_above(b, a); });
     collected_ = true;
     has_emitted_ = emitted_.size() > 0;
@@ -207,10 +211,12 @@ std::span<std::uint64_t> CandidateScan::pop_entries() {
     return {roots, count};
 }
 
-/// How many entries would have done for the rows emitted: of the last batch those with bounds that the last row does not rank above.
+/// How many entries would have done for the rows emitted, at least: of the last batch those whose bounds have a higher score than the last
+/// row.
 std::size_t CandidateScan::needed_entries() const {
     if (emitted_.size() == skipped_) return entries_ + last_leads_.size();
-    return entries_ + static_cast<std::size_t>(std::upper_bound(last_leads_.begin(), last_leads_.end(), row_.lead) - last_leads_.begin());
+    const auto above = std::lower_bound(last_leads_.begin(), last_leads_.end(), row_.lead) - last_leads_.begin();
+    return std::max(entries_ + static_cast<std::size_t>(above), emitted_.size() - skipped_);
 }
 
 /// Reads the rows of the next entries, in the table's order: what ranks high lies together, and few pages are read for many rows.

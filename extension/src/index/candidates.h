@@ -83,7 +83,7 @@ class CandidateScan {
     SnapshotData* snapshot_;
     RunningTransactions running_;
     MemoryContext owner_;
-    MemoryContext tier_;  // of the rows read
+    MemoryContext tier_;  // of rows, runs and cuts
     Arena arena_;         // in it
     RowReader reader_;
     ListRecorder* recorder_;

@@ -14,6 +14,7 @@ constexpr std::size_t kMostBytesOfOne = kMostBytes / 8;
 struct Kept {
     std::uint64_t hash;
     std::uint64_t used;
+    std::size_t bytes;
     GroupCopy* copy;  // null: nothing is kept here
 };
 std::array<Kept, kGroups> kept_copies;
@@ -22,7 +23,7 @@ std::uint64_t uses = 0;
 
 /// True if a page that has the LSN that it had need not be looked at.
 bool are_kept(const OpenIndex& index) {
-    return RelationNeedsWAL(index.relation) && !snapshots_grow_too_old();
+    return have_lsns(index) && !snapshots_grow_too_old() && !is_file_new(index.relation);
 }
 
 }  // namespace
@@ -41,7 +42,7 @@ GroupCopy* GroupCopy::release(const FileLocator& file, std::uint64_t hash) {
         return one.hash == hash && one.copy != nullptr && is_same_file(one.copy->file_, file);
     });
     if (kept == kept_copies.end()) return nullptr;
-    kept_bytes -= kept->copy->bytes_;
+    kept_bytes -= kept->bytes;
     GroupCopy* copy = kept->copy;
     kept->copy = nullptr;
     return copy;
@@ -55,47 +56,67 @@ std::span<const PageCopy> GroupCopy::last_pages(Relation index) {
 }
 
 GroupCopy* GroupCopy::make(const OpenIndex& index, std::uint64_t hash, MemoryContext owner) {
+    GroupCopy* copy = make(file_of(index.relation), hash, owner);
+    copy->is_kept_ = are_kept(index);
+    return copy;
+}
+
+GroupCopy* GroupCopy::make(const FileLocator& file, std::uint64_t hash, MemoryContext owner) {
     MemoryContext memory = AllocSetContextCreate(owner, "topk group copy", ALLOCSET_DEFAULT_SIZES);
     auto* copy = static_cast<GroupCopy*>(MemoryContextAllocZero(memory, sizeof(GroupCopy)));
     copy->memory_ = memory;
-    copy->file_ = file_of(index.relation);
+    copy->file_ = file;
     copy->hash_ = hash;
-    copy->is_kept_ = are_kept(index);
     copy->head_.block = InvalidBlockNumber;
     return copy;
 }
 
-/// In place of an older one of the group. Those that were used longest ago make room.
 void GroupCopy::keep(std::size_t rows, std::size_t entries) {
-    rows_[1] = rows_[0];
-    rows_[0] = rows;
-    entries_ = entries;
-    if (!is_kept_ || bytes_ > kMostBytesOfOne) {
+    if (!is_kept_) {
         drop();
         return;
     }
+    GroupCopy* kept = this;
+    if (MemoryContextMemAllocated(memory_, false) > kMostBytesOfOne) {  // what is known of its scans stays
+        kept = make(file_, hash_, MemoryContextGetParent(memory_));
+        kept->rows_[0] = rows_[0];
+        drop();
+    }
+    kept->rows_[1] = kept->rows_[0];
+    kept->rows_[0] = rows;
+    kept->entries_ = entries;
+    kept->put();
+}
+
+/// In place of an older one of the group. Those that were used longest ago make room.
+void GroupCopy::put() {
     if (GroupCopy* older = release(file_, hash_)) older->drop();
+    const std::size_t bytes = MemoryContextMemAllocated(memory_, false);
     Kept* place;
     while ((place = std::find_if(kept_copies.begin(), kept_copies.end(), [](const Kept& one) { return one.copy == nullptr; })) ==
                kept_copies.end() ||
-           kept_bytes + bytes_ > kMostBytes) {
+           kept_bytes + bytes > kMostBytes) {
         const Kept& oldest = *std::min_element(kept_copies.begin(), kept_copies.end(), [](const Kept& a, const Kept& b) {
             return a.copy != nullptr && (b.copy == nullptr || a.used < b.used);
         });
         release(oldest.copy->file_, oldest.hash)->drop();
     }
-    *place = {hash_, ++uses, this};
-    kept_bytes += bytes_;
+    *place = {hash_, ++uses, bytes, this};
+    kept_bytes += bytes;
     MemoryContextSetParent(memory_, TopMemoryContext);
+}
+
+/// In the state that was copied, as far as that can be told without its lock.
+bool GroupCopy::is_current(const OpenIndex& index, PageState* state) const {
+    return is_kept_ && !XLogRecPtrIsInvalid(state->lsn) && is_unchanged(index, state, looks_);
 }
 
 bool GroupCopy::read(OpenIndex& index, SnapshotData* snapshot, std::size_t wanted) {
     ++looks_;
-    const bool is_known = is_kept_ && !XLogRecPtrIsInvalid(head_.lsn) && is_unchanged(index, &head_, looks_);
-    const bool is_read = is_known || read_head(index);
+    const bool is_read = is_current(index, &head_) || read_head(index);
     // Rows are spread over the pages by their hashes: few pages have many more of the best than their share.
     const double share = static_cast<double>(wanted) / static_cast<double>(std::max<std::size_t>(1, pages_.size()));
-    const auto quota = static_cast<std::size_t>(share + 2 * std::sqrt(share)) + 2;
+    const auto quota = (static_cast<std::size_t>(share + 2 * std::sqrt(share)) + 5) / 4 * 4;
     if (is_read && read_pages(index, snapshot, quota) && is_head_of_same_pages(index)) return true;
     head_.block = InvalidBlockNumber;
     return false;
@@ -133,7 +154,8 @@ void GroupCopy::set_pages(std::span<const BlockNumber> blocks) {
 
 bool GroupCopy::read_pages(OpenIndex& index, SnapshotData* snapshot, std::size_t quota) {
     for (PageCopy& page : pages_) {
-        if (is_kept_ && page.memory != nullptr && page.quota >= quota && is_unchanged(index, &page.state, looks_)) continue;
+        const bool has_enough = page.memory != nullptr && (page.quota >= quota || page.next == nullptr);
+        if (has_enough && is_current(index, &page.state)) continue;
         CHECK_FOR_INTERRUPTS();
         Buffer buffer;
         if (!lock_group_page(index, page.state.block, head_.block, hash_, BUFFER_LOCK_SHARE, &buffer)) return false;
@@ -144,9 +166,9 @@ bool GroupCopy::read_pages(OpenIndex& index, SnapshotData* snapshot, std::size_t
     return true;
 }
 
-/// Looked at after the pages: they are those of one moment, the group's all the while.
+/// Looked at after the pages: they were the group's all the while. (All pages of a WAL record have its LSN before any of their locks goes.)
 bool GroupCopy::is_head_of_same_pages(OpenIndex& index) {
-    if (is_kept_ && is_unchanged(index, &head_, looks_)) return true;
+    if (is_current(index, &head_)) return true;
     Buffer buffer;
     if (!lock_head(index, head_.block, hash_, BUFFER_LOCK_SHARE, &buffer)) return false;
     const bool is_same = head_page(BufferGetPage(buffer))->generation == generation_;
@@ -157,7 +179,6 @@ bool GroupCopy::is_head_of_same_pages(OpenIndex& index) {
 
 void GroupCopy::free_page(PageCopy* copy) {
     if (copy->memory == nullptr) return;
-    bytes_ -= GetMemoryChunkSpace(copy->memory);
     pfree(copy->memory);
     copy->memory = nullptr;
 }
@@ -179,7 +200,6 @@ void GroupCopy::copy_page(const OpenIndex& index, Buffer buffer, std::size_t quo
     copy->memory = memory;
     copy->quota = quota;
     copy->entries = {reinterpret_cast<Entry*>(memory), entries};
-    bytes_ += GetMemoryChunkSpace(memory);
     char* place = memory + entries * sizeof(Entry);
     const ItemTail* tail = item_tail(page);
     for (OffsetNumber offset = FirstOffsetNumber; offset <= end; ++offset) {
@@ -195,7 +215,7 @@ void GroupCopy::copy_page(const OpenIndex& index, Buffer buffer, std::size_t quo
             copy->entries[offset - first] = {lead_of(index, item), item};
         else if (role == static_cast<OffsetNumber>(Role::kReadThreshold))
             copy->read_threshold = item;
-        else if (history < tail->histories)
+        else if (history < tail->histories && copy->histories.size < kMaxHistories)
             copy->histories.items[copy->histories.size++] = {tail->history[history], item};
     }
 }

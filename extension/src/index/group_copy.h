@@ -16,11 +16,11 @@ struct Entry {
 /// What scans need of a group page.
 struct PageCopy {
     PageState state;
-    char* memory;                  // of all below; null if it was not read
-    std::size_t quota;             // how many of its entries were asked for
-    std::span<Entry> entries;      // best first
-    IndexTuple next;               // the first that was left out; null if none was
-    IndexTuple read_threshold;     // null if it has none
+    char* memory;               // of all below; null if it was not read
+    std::size_t quota;          // how many of its entries were asked for
+    std::span<Entry> entries;   // best first
+    IndexTuple next;            // the first that was left out; null if none was
+    IndexTuple read_threshold;  // null if it has none
     Histories histories;
 };
 
@@ -35,21 +35,27 @@ class GroupCopy {
     /// Where the group's head is; Invalid if it has to be looked up, and told by set_head().
     BlockNumber head() const { return head_.block; }
     void set_head(BlockNumber head) { head_ = {head, InvalidBuffer, InvalidXLogRecPtr}; }
-    /// Brings it up to date, with about as many of the best entries as wanted, or more. False, and without a head, if the group's pages changed
-    /// hands meanwhile. The snapshot must have been taken before.
+    /// Brings it up to date, with about as many of the best entries as wanted, or more. False, and without a head, if the group's pages
+    /// changed hands meanwhile. The snapshot must have been taken before.
     bool read(OpenIndex& index, SnapshotData* snapshot, std::size_t wanted);
     std::span<PageCopy> pages() const { return pages_; }
     const PageState& head_state() const { return head_; }
     /// How many rows a scan will probably return: as many as the last two did at least. 0 if nobody knows.
     std::size_t expected_rows() const { return std::min(rows_[0], rows_[1]); }
     /// How many entries are read for each row, probably: some rows wait below bounds with headroom, and some entries have no row.
-    double entries_a_row() const { return rows_[0] == 0 ? kEntriesARow : static_cast<double>(entries_) / static_cast<double>(rows_[0]); }
+    double entries_a_row() const {
+        constexpr double kMost = 2;
+        return rows_[0] == 0 ? kEntriesARow : std::min(kMost, static_cast<double>(entries_) / static_cast<double>(rows_[0]));
+    }
     static constexpr double kEntriesARow = 1.1;
     /// It is the session's. rows: how many the scan has returned; entries: how many had to be read for them.
     void keep(std::size_t rows, std::size_t entries);
     void drop() { MemoryContextDelete(memory_); }
 
   private:
+    static GroupCopy* make(const FileLocator& file, std::uint64_t hash, MemoryContext owner);
+    void put();
+    bool is_current(const OpenIndex& index, PageState* state) const;
     static GroupCopy* release(const FileLocator& file, std::uint64_t hash);
     bool read_head(OpenIndex& index);
     bool read_pages(OpenIndex& index, SnapshotData* snapshot, std::size_t quota);
@@ -66,9 +72,8 @@ class GroupCopy {
     PageState head_;
     std::uint64_t generation_;
     std::span<PageCopy> pages_;  // by block
-    std::size_t bytes_;
-    std::size_t rows_[2];  // that the last two scans have returned
-    std::size_t entries_;  // that the last one had to read
+    std::size_t rows_[2];        // that the last two scans have returned
+    std::size_t entries_;        // that the last one had to read
 };
 
 }  // namespace topk

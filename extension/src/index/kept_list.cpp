@@ -159,7 +159,7 @@ std::span<T> copied(MemoryContext memory, std::span<T> items) {
 }  // namespace
 
 bool is_keeping(const OpenIndex& index) {
-    return RelationNeedsWAL(index.relation) && RelationNeedsWAL(index.heap) && !IsolationIsSerializable() && !snapshots_grow_too_old();
+    return have_lsns(index) && RelationNeedsWAL(index.heap) && !IsolationIsSerializable() && !snapshots_grow_too_old();
 }
 
 bool KeptScan::begin(const Conditions& conditions, MemoryContext reader) {

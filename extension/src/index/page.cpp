@@ -76,7 +76,7 @@ bool is_unchanged(const OpenIndex& index, PageState* state, std::uint32_t looks)
 #ifdef TOPK_TEST_TRUST_INDEX
     return true;
 #endif
-    return lsn == state->lsn;
+    return lsn == state->lsn && !XLogRecPtrIsInvalid(lsn);
 }
 
 bool is_unused(Page page) {

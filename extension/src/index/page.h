@@ -31,13 +31,18 @@ struct PageState {
     Buffer buffer;  // where it was then
     XLogRecPtr lsn;
 };
+/// True if every change of the index's pages gives them other LSNs.
+inline bool have_lsns(const OpenIndex& index) {
+    return RelationNeedsWAL(index.relation);
+}
 /// Requires: the page locked.
 inline PageState state_of(Buffer buffer) {
     return {BufferGetBlockNumber(buffer), buffer, PageGetLSN(BufferGetPage(buffer))};
 }
-/// True if the page is still in that state, by its LSN, without its lock: a change that is not yet complete is of nobody whom a snapshot
-/// taken before sees. looks: how often it was asked. Now and then the page is read as others are, lest it look unused to who needs a
-/// buffer. Requires: what changes the index is in the WAL.
+/// True if the page is still in that state, by its LSN, without its lock. Somebody may be changing it: then it is what it was when they got
+/// its lock, and whoever inserted what an earlier snapshot sees had the page before. False without an LSN, which a page also shows while it
+/// is written anew. looks: how often it was asked. Now and then the page is read as others are, lest it look unused to who needs a buffer.
+/// Requires: have_lsns.
 bool is_unchanged(const OpenIndex& index, PageState* state, std::uint32_t looks);
 
 /// True for a page that nothing leads to: new, or given back.
