@@ -101,8 +101,8 @@ def test_the_same_list_again_and_again(start):
     database = Database(start(autovacuum="off"))
     for score in "float8", "bigint", "numeric":
         for value in "n % 7", "1":
-            database.execute(f"DROP TABLE IF EXISTS again; CREATE TABLE again (g int, id int, score {score}, note int)")
-            database.execute(f"INSERT INTO again SELECT 1, n, {value}, 0 FROM generate_series(1, 6000) n")
+            database.execute(f"DROP TABLE IF EXISTS again; CREATE TABLE again (g int, id int, score {score}, padding text)")
+            database.execute(f"INSERT INTO again SELECT 1, n, {value}, repeat('x', 300) FROM generate_series(1, 6000) n ORDER BY n * 7919 % 6000")
             database.execute("CREATE INDEX again_top ON again USING topk (g, score DESC, id) WITH (k = 1000)")
             database.execute("ANALYZE again")
             with contextlib.closing(database.connect()) as connection, connection.cursor() as cursor:
@@ -110,13 +110,13 @@ def test_the_same_list_again_and_again(start):
                 for limit in 10, 100:
                     asked = f"SELECT id, score FROM again WHERE g = 1 ORDER BY score DESC, id LIMIT {limit}"
                     pages = []
-                    for number in range(120):
+                    for number in range(60):
                         cursor.execute("BEGIN ISOLATION LEVEL SERIALIZABLE")  # no lists are kept
                         pages.append(pages_read(cursor, asked))
                         if number % 20 == 0:
                             kept.compare(cursor, asked, random.Random(settings.SEED))
                         cursor.execute("COMMIT")
-                    assert max(pages[10:]) <= max(pages[:10]), (score, value, limit, pages)
+                    assert max(pages[2:]) <= pages[1], (score, value, limit, pages)
 
 
 def test_a_table_that_is_emptied_in_place(start):
@@ -124,7 +124,7 @@ def test_a_table_that_is_emptied_in_place(start):
     database = Database(start(autovacuum="off"))
     asked = "SELECT id, score FROM emptied WHERE g = 1 ORDER BY score DESC, id LIMIT 30"
     with contextlib.closing(database.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute("CREATE TABLE emptied (g int, id int, score int); CREATE INDEX ON emptied USING topk (g, score DESC, id)")
+        cursor.execute("BEGIN; CREATE TABLE emptied (g int, id int, score int); CREATE INDEX ON emptied USING topk (g, score DESC, id)")
         for rows in 5000, 0, 3, 6000, 10:
             cursor.execute("TRUNCATE emptied")
             cursor.execute("INSERT INTO emptied SELECT 1, n, n FROM generate_series(1, %s) n", (rows,))
