@@ -137,6 +137,51 @@ def test_a_table_that_is_emptied_in_place(start):
         assert cursor.fetchall() == [(n, n) for n in range(100, 70, -1)]
 
 
+def node(database, asked, before=""):
+    """The scan that a new session plans, after it has asked for a list or not."""
+    with contextlib.closing(database.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(f"BEGIN; {kept.INDEX_ONLY} {before}")
+        cursor.execute(f"EXPLAIN (FORMAT JSON) {asked}")
+        plan = cursor.fetchone()[0][0]["Plan"]
+        while "Plans" in plan:
+            plan = plan["Plans"][0]
+        return plan["Node Type"]
+
+
+def test_index_only_where_it_spares_something(start):
+    """That is where the rows that rank first are all-visible: now, not when the table was vacuumed."""
+    database = Database(start(autovacuum="off"))
+    kept.create(database)
+    assert [node(database, ASKED, before) for before in ("", ASKED)] == ["Index Only Scan"] * 2
+    database.execute("UPDATE quiet SET note = 1 WHERE g = 2")
+    assert [node(database, ASKED, before) for before in ("", ASKED)] == ["Index Only Scan"] * 2
+    database.execute("UPDATE quiet SET note = 1 WHERE g = 1")
+    assert [node(database, ASKED, before) for before in ("", ASKED)] == ["Index Scan"] * 2
+    database.execute("VACUUM quiet")
+    assert [node(database, ASKED, before) for before in ("", ASKED)] == ["Index Only Scan"] * 2
+
+
+def test_an_error_in_a_list(start):
+    """One that is caught, with the group's pages in the scan's hands, and one that ends a cursor: the next list is right, and is kept."""
+    database = Database(start(autovacuum="off"))
+    kept.create(database)
+    rng = random.Random(settings.SEED)
+    with contextlib.closing(database.connect()) as connection, connection.cursor() as cursor:
+        kept.compare(cursor, ASKED, rng, times=2)
+        for _ in range(3):
+            cursor.execute(f"BEGIN; DECLARE open_list NO SCROLL CURSOR FOR {ASKED}; FETCH 3 FROM open_list")
+            cursor.execute("""DO $$ BEGIN
+                PERFORM 1 / (score - (SELECT score FROM quiet WHERE g = 1 ORDER BY score DESC OFFSET 7 LIMIT 1)) FROM quiet WHERE g = 1 ORDER BY score DESC, id;
+                RAISE 'nothing was divided by zero';
+            EXCEPTION WHEN division_by_zero THEN END $$""")
+            kept.compare(cursor, ASKED, rng, times=3)
+            cursor.execute("FETCH 3 FROM open_list; ROLLBACK")
+            database.execute("UPDATE quiet SET score = score + 50 WHERE g = 1 AND id = 'id_7'")
+            kept.compare(cursor, ASKED, rng)
+        database.execute("VACUUM quiet")
+        assert_kept(four_times(database, ASKED))
+
+
 def test_cursors_of_one_list(start):
     """They are opened on the same kept list and read on, side by side, when others have added to it, and when others have made it forgotten."""
     database = Database(start(autovacuum="off"))

@@ -22,7 +22,7 @@ std::size_t kept_bytes = 0;
 std::uint64_t uses = 0;
 
 /// True if a page that has the LSN that it had need not be looked at.
-bool are_kept(const OpenIndex& index) {
+bool may_keep(const OpenIndex& index) {
     return have_lsns(index) && !snapshots_grow_too_old() && !is_file_new(index.relation);
 }
 
@@ -32,7 +32,7 @@ GroupCopy* GroupCopy::take(const OpenIndex& index, std::uint64_t hash, MemoryCon
     GroupCopy* copy = release(file_of(index.relation), hash);
     if (copy == nullptr) return nullptr;
     MemoryContextSetParent(copy->memory_, owner);  // which frees it should there be an error
-    copy->is_kept_ = are_kept(index);
+    copy->may_keep_ = may_keep(index);
     return copy;
 }
 
@@ -57,7 +57,7 @@ std::span<const PageCopy> GroupCopy::last_pages(Relation index) {
 
 GroupCopy* GroupCopy::make(const OpenIndex& index, std::uint64_t hash, MemoryContext owner) {
     GroupCopy* copy = make(file_of(index.relation), hash, owner);
-    copy->is_kept_ = are_kept(index);
+    copy->may_keep_ = may_keep(index);
     return copy;
 }
 
@@ -72,7 +72,7 @@ GroupCopy* GroupCopy::make(const FileLocator& file, std::uint64_t hash, MemoryCo
 }
 
 void GroupCopy::keep(std::size_t rows, std::size_t entries) {
-    if (!is_kept_) {
+    if (!may_keep_) {
         drop();
         return;
     }
@@ -108,7 +108,7 @@ void GroupCopy::put() {
 
 /// In the state that was copied, as far as that can be told without its lock.
 bool GroupCopy::is_current(const OpenIndex& index, PageState* state) const {
-    return is_kept_ && !XLogRecPtrIsInvalid(state->lsn) && is_unchanged(index, state, looks_);
+    return may_keep_ && !XLogRecPtrIsInvalid(state->lsn) && is_unchanged(index, state, looks_);
 }
 
 bool GroupCopy::read(OpenIndex& index, SnapshotData* snapshot, std::size_t wanted) {

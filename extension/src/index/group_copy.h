@@ -67,7 +67,7 @@ class GroupCopy {
     MemoryContext memory_;
     FileLocator file_;
     std::uint64_t hash_;
-    bool is_kept_;  // pages that have changed have other LSNs
+    bool may_keep_;  // pages that have changed have other LSNs
     std::uint32_t looks_;
     PageState head_;
     std::uint64_t generation_;
