@@ -108,7 +108,7 @@ void GroupCopy::put() {
 
 /// In the state that was copied, as far as that can be told without its lock.
 bool GroupCopy::is_current(const OpenIndex& index, PageState* state) const {
-    return may_keep_ && !XLogRecPtrIsInvalid(state->lsn) && is_unchanged(index, state, looks_);
+    return may_keep_ && is_unchanged(index, state, looks_);
 }
 
 bool GroupCopy::read(OpenIndex& index, SnapshotData* snapshot, std::size_t wanted) {
